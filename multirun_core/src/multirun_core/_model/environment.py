@@ -1,0 +1,59 @@
+"""The environment variables by which a program of any language learns about its run.
+
+`MULTIRUN_RUN_DIR`, `MULTIRUN_INDEX` and `MULTIRUN_ATTEMPT` are always there. Each parameter whose
+name is an identifier (ASCII letters, digits, `_`) is there as `MULTIRUN_PARAM_` and its name in
+capitals: text as it is, other values as JSON. Left out, and listed as a JSON array in
+`MULTIRUN_PARAMS_OMITTED`, are names that are no identifiers, names that differ in capitals alone,
+values over 32 KiB, and values that an environment cannot carry (a NUL, a lone surrogate).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from multirun_core._model.params import ParamValue, to_text
+
+MAX_VALUE_BYTES = 32 * 1024
+# execve(2) refuses arguments and environment over a quarter of the stack limit, 2 MiB as a rule;
+# a run with very many parameters must still start.
+MAX_TOTAL_BYTES = 512 * 1024
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def run_environment(
+    params: Mapping[str, ParamValue], directory: str, index: int, attempt: int
+) -> dict[str, str]:
+    """Return the variables of one attempt of a run."""
+    env = {
+        "MULTIRUN_RUN_DIR": directory,
+        "MULTIRUN_INDEX": str(index),
+        "MULTIRUN_ATTEMPT": str(attempt),
+    }
+    capitals = Counter(name.upper() for name in params)
+    omitted: list[str] = []
+    room = MAX_TOTAL_BYTES
+    for name, value in params.items():
+        text = to_text(value)
+        size = _size(text)
+        fits = size is not None and size <= MAX_VALUE_BYTES and size <= room
+        if fits and _IDENTIFIER.match(name) and capitals[name.upper()] == 1:
+            env["MULTIRUN_PARAM_" + name.upper()] = text
+            room -= size or 0
+        else:
+            omitted.append(name)
+    if omitted:
+        listed = json.dumps(omitted)
+        env["MULTIRUN_PARAMS_OMITTED"] = listed if len(listed) <= MAX_VALUE_BYTES else '["*"]'
+    return env
+
+
+def _size(text: str) -> int | None:
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        return None
+    return None if b"\0" in encoded else len(encoded)

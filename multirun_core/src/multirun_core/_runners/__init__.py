@@ -1,0 +1,1 @@
+"""Runners: what carries runs out, and what all of them share."""

@@ -1,0 +1,1 @@
+"""Processes: who is who, here and (later) over there."""
