@@ -1,0 +1,56 @@
+"""What holds for every test: it leaves no process, no thread and no signal handler behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
+PATIENCE = 5.0  # seconds that what is being cleaned up may still take
+
+
+def living_children() -> dict[int, str]:
+    """Return the children of this process that are no zombies, with their commands (Linux only)."""
+    found: dict[int, str] = {}
+    own = str(os.getpid()).encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]
+            if parent == own and state not in (b"Z", b"X"):
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(entry.name)] = words.decode(errors="replace").strip()
+    return found
+
+
+def own_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("multirun")}
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    children, threads = living_children(), own_threads()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        left = {pid: cmd for pid, cmd in living_children().items() if pid not in children}
+        names = own_threads() - threads
+        if not left and not names:
+            return
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    pytest.fail(f"the test left behind: processes {left}, threads {sorted(names)}")
