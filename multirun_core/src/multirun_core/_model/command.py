@@ -27,6 +27,11 @@ def check_command(cmd: Sequence[str | os.PathLike[str]]) -> list[str]:
             f"cmd must be a list of a program and its arguments, not the text {cmd!r}; "
             'write cmd=["python", "simulate.py"], or cmd=["sh", "-c", "…"] for a shell line'
         )
+    if not isinstance(cmd, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(
+            f"cmd must be a list of a program and its arguments, not {cmd!r} of type "
+            f"{type(cmd).__qualname__}"
+        )
     words: list[str] = []
     for position, word in enumerate(cmd):
         if not isinstance(word, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -34,8 +39,11 @@ def check_command(cmd: Sequence[str | os.PathLike[str]]) -> list[str]:
                 f"cmd[{position}] is {word!r} of type {type(word).__qualname__}; it must be text"
             )
         words.append(os.fsdecode(word))
-        if "\0" in words[-1]:
-            raise UsageError(f"cmd[{position}] holds a NUL character, which no program can be given")
+        if not _can_be_given(words[-1]):
+            raise UsageError(
+                f"cmd[{position}], {words[-1]!r}, holds a NUL or a character that no command line "
+                "can carry"
+            )
     if not words or not words[0]:
         raise UsageError('cmd is empty; give a program and its arguments, as in cmd=["true"]')
     return words
@@ -56,21 +64,20 @@ def fill(cmd: Sequence[str], params: Mapping[str, ParamValue]) -> list[str]:
 
 def check_filled(index: int, cmd: Sequence[str], params: Mapping[str, ParamValue]) -> None:
     """Raise `ParamError` where a filled-in command could not be given to a program."""
-    for word in fill(cmd, params):
-        try:
-            usable = b"\0" not in os.fsencode(word)
-        except UnicodeEncodeError:
-            usable = False
-        if not usable:
-            names = [name for name, value in params.items() if "{" + name + "}" in "".join(cmd)
-                     and not _encodable(to_text(value))]
-            raise ParamError(
-                f"run {index}, parameter {names[0] if names else '?'!r}: its text holds a NUL or a "
-                "character that no command line can carry; read it from params.json instead"
-            )
+    if all(map(_can_be_given, fill(cmd, params))):
+        return
+    names = [
+        name
+        for name, value in params.items()
+        if not _can_be_given(to_text(value)) and any("{" + name + "}" in word for word in cmd)
+    ]
+    raise ParamError(
+        f"run {index}, parameter {names[0]!r}: its text holds a NUL or a character that no "
+        "command line can carry; let the program read it from params.json instead"
+    )
 
 
-def _encodable(text: str) -> bool:
+def _can_be_given(text: str) -> bool:
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:

@@ -4,7 +4,8 @@
 name is an identifier (ASCII letters, digits, `_`) is there as `MULTIRUN_PARAM_` and its name in
 capitals: text as it is, other values as JSON. Left out, and listed as a JSON array in
 `MULTIRUN_PARAMS_OMITTED`, are names that are no identifiers, names that differ in capitals alone,
-values over 32 KiB, and values that an environment cannot carry (a NUL, a lone surrogate).
+names and values over 32 KiB, values that an environment cannot carry (a NUL, a lone surrogate),
+and what comes after the first 512 KiB. The list itself is `["*"]` where it would be over 32 KiB.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping
 
@@ -33,16 +35,19 @@ def run_environment(
         "MULTIRUN_INDEX": str(index),
         "MULTIRUN_ATTEMPT": str(attempt),
     }
-    capitals = Counter(name.upper() for name in params)
+    capitals = Counter(name.upper() for name in params if _IDENTIFIER.match(name))
     omitted: list[str] = []
     room = MAX_TOTAL_BYTES
     for name, value in params.items():
+        variable = "MULTIRUN_PARAM_" + name.upper()
         text = to_text(value)
         size = _size(text)
-        fits = size is not None and size <= MAX_VALUE_BYTES and size <= room
-        if fits and _IDENTIFIER.match(name) and capitals[name.upper()] == 1:
-            env["MULTIRUN_PARAM_" + name.upper()] = text
-            room -= size or 0
+        # The kernel adds a byte after each, and a pointer of eight.
+        cost = len(variable) + size + 10
+        fits = max(size, len(name)) <= MAX_VALUE_BYTES and cost <= room
+        if fits and capitals[name.upper()] == 1 and _IDENTIFIER.match(name):
+            env[variable] = text
+            room -= cost
         else:
             omitted.append(name)
     if omitted:
@@ -51,9 +56,10 @@ def run_environment(
     return env
 
 
-def _size(text: str) -> int | None:
+def _size(text: str) -> int:
+    """Return the length in bytes; more than any limit where an environment cannot carry it."""
     try:
         encoded = os.fsencode(text)
     except UnicodeEncodeError:
-        return None
-    return None if b"\0" in encoded else len(encoded)
+        return sys.maxsize
+    return sys.maxsize if b"\0" in encoded else len(encoded)

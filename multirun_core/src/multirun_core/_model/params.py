@@ -2,8 +2,9 @@
 
 Any JSON value is taken as it is. Converted are: numpy scalars (`item()`) and arrays (nested
 lists), `numpy.datetime64` and `datetime`, `date`, `time` (ISO 8601 text), paths (text), `Enum`
-members (their value), tuples (lists), and subclasses of `str`, `int`, `float`. Refused is all
-else, and NaN and infinities, which JSON (RFC 8259) cannot carry.
+members (their value), tuples (lists), and subclasses of `str`, `int`, `float` (their plain value).
+Refused is all else, also durations (their unit would be lost), NaN, NaT and infinities, which JSON
+(RFC 8259) cannot carry, and integers of more than 4096 bits, which many programs cannot read.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing import Any, TypeAlias, cast
 from multirun_core.errors import ParamError
 
 ParamValue: TypeAlias = (
-    None | bool | int | float | str | Sequence["ParamValue"] | Mapping[str, "ParamValue"]
+    bool | int | float | str | Sequence["ParamValue"] | Mapping[str, "ParamValue"] | None
 )
 ParamMap: TypeAlias = Mapping[str, ParamValue]
 
 _MAX_DEPTH = 64
+_MAX_INT_BITS = 4096  # Python itself refuses to read more than 4300 digits by default
 
 
 class _RefusedError(Exception):
@@ -49,7 +51,8 @@ def to_json(index: int, params: Mapping[str, Any]) -> str:
                 f"run {index}: the parameter name {name!r} is {_type_name(name)}; it must be text"
             )
         try:
-            plain[str(name)] = _convert(value, 0)
+            # A subclass, an Enum say, may have a `str()` of its own.
+            plain[str.__str__(name)] = _convert(value, 0)
         except _RefusedError as refused:
             raise ParamError(f"run {index}, parameter {name!r}: {refused}") from None
     return json.dumps(plain)
@@ -62,14 +65,18 @@ def identity(params_json: str) -> bytes:
 
 
 def to_text(value: ParamValue) -> str:
-    """Return a value as a program sees it in its command or environment: text as it is, else JSON."""
+    """Return a value as commands and environments have it: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _convert(value: Any, depth: int) -> ParamValue:
-    kind = type(value)
-    if value is None or kind is bool or kind is int or kind is str:
+    kind = cast("type[object]", type(value))
+    if value is None or kind is bool or kind is str:
         return cast(ParamValue, value)
+    if kind is int:
+        if value.bit_length() > _MAX_INT_BITS:
+            raise _RefusedError(f"it is an integer of more than {_MAX_INT_BITS} bits")
+        return cast(int, value)
     if kind is float:
         if not math.isfinite(value):
             raise _RefusedError(
@@ -81,7 +88,7 @@ def _convert(value: Any, depth: int) -> ParamValue:
     if kind is list or kind is tuple:
         return [_convert(item, depth + 1) for item in value]
     if isinstance(value, Mapping):
-        return _convert_mapping(cast("Mapping[Any, Any]", value), depth)
+        return _convert_mapping(cast(Any, value), depth)
     return _convert_other(value, depth)
 
 
@@ -89,22 +96,27 @@ def _convert_mapping(value: Mapping[Any, Any], depth: int) -> ParamValue:
     for name in value:
         if not isinstance(name, str):
             raise _RefusedError(f"the key {name!r} inside it is {_type_name(name)}, not text")
-    return {str(name): _convert(item, depth + 1) for name, item in value.items()}
+    return {str.__str__(name): _convert(item, depth + 1) for name, item in value.items()}
 
 
 def _convert_other(value: Any, depth: int) -> ParamValue:
     if isinstance(value, enum.Enum):
         return _convert(value.value, depth + 1)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        if value != value:  # pandas.NaT is a datetime
+            raise _RefusedError(f"{value} is no point in time; pass None or a text instead")
         return value.isoformat()
     if isinstance(value, os.PathLike):
         path: str | bytes = os.fspath(cast("os.PathLike[str] | os.PathLike[bytes]", value))
         return os.fsdecode(path)
     if type(value).__module__.partition(".")[0] == "numpy":
         return _convert_numpy(value, depth)
-    for base in (str, int, float):
-        if isinstance(value, base):
-            return _convert(base(value), depth + 1)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return _convert(int.__int__(value), depth + 1)
+    if isinstance(value, float):
+        return _convert(float.__float__(value), depth + 1)
     if isinstance(value, (list, tuple)):
         return [_convert(item, depth + 1) for item in cast("Sequence[Any]", value)]
     raise _RefusedError(
@@ -114,10 +126,14 @@ def _convert_other(value: Any, depth: int) -> ParamValue:
 
 
 def _convert_numpy(value: Any, depth: int) -> ParamValue:
-    if getattr(getattr(value, "dtype", None), "kind", "") in "Mm" and hasattr(value, "tolist"):
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind == "M":
+        if (value != value).any():
+            raise _RefusedError("NaT is no point in time; pass None or a text instead")
         # `item()` of a nanosecond date is a bare integer; its text says what it is.
         return _convert(value.astype(str).tolist(), depth + 1)
-    if hasattr(value, "tolist"):
+    # `item()` of a duration in nanoseconds is a bare integer as well.
+    if kind != "m" and hasattr(value, "tolist"):
         plain = value.tolist()
         if type(plain).__module__.partition(".")[0] != "numpy":
             return _convert(plain, depth + 1)
