@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
-    from multirun_core._model.params import ParamValue
+    from multirun_core._model.policy import Policy
 
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
 
@@ -63,6 +63,11 @@ class ExitStatus:
 class Keeper(Protocol):
     """What a sweep does for its runs; a run added to a bare runner has none."""
 
+    @property
+    def policy(self) -> Policy:
+        """How hard the runs are tried."""
+        ...
+
     def directory(self, run: Run) -> Path:
         """Return the run's directory."""
         ...
@@ -80,7 +85,11 @@ class Keeper(Protocol):
         ...
 
     async def prepare(self, run: Run) -> None:
-        """Put the directory in order for the attempt `run.attempts`; may raise `StagingError`."""
+        """Put the directory in order for attempt `run.attempts + 1`; may raise `StagingError`."""
+        ...
+
+    def began(self, run: Run) -> None:
+        """Take notice that attempt `run.attempts` is about to be executed."""
         ...
 
     async def record(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
@@ -249,6 +258,10 @@ class Run:
         """
         return None if self.keeper is None else self.keeper.result(self)
 
+    def restore(self, status: RunStatus) -> None:
+        """Set the status as a journal has it: no move, so nothing is checked and nobody told."""
+        self._status = status
+
     def take(self, end: ExitStatus) -> None:
         """Copy the facts of an attempt's end; the status is set apart."""
         self.exit_code = end.code
@@ -259,5 +272,3 @@ class Run:
         self.ended = end.ended
         self.cpu_seconds = end.cpu_seconds
         self.max_rss_bytes = end.max_rss_bytes
-
-

@@ -1,0 +1,337 @@
+"""`TaskRunner`: slots, attempts, time limits, cancellation; a runner adds one coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from abc import abstractmethod
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from multirun_core._model.policy import Policy
+from multirun_core._model.run import ExitStatus, Run
+from multirun_core._model.status import RunStatistics
+from multirun_core._runners.base import AbstractRunner
+from multirun_core.errors import (
+    BackendError,
+    RunnerClosedError,
+    StagingError,
+    SubmitError,
+    SweepError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from multirun_core._model.status import RunStatus
+    from multirun_core._transport.process import ProcessId
+
+_log = logging.getLogger("multirun.runner")
+
+# With these nothing that is written can be trusted to arrive, so no further run may start.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
+_STAGED_AHEAD = 8
+
+
+def stops_all(error: BaseException) -> bool:
+    """Whether an error concerns all runs, so that the sweep must stop rather than the run fail."""
+    if isinstance(error, OSError):
+        return error.errno in _DISK_ERRORS or isinstance(error, PermissionError)
+    return isinstance(error, (BackendError, SweepError))
+
+
+class TaskRunner(AbstractRunner):
+    """Base of runners that carry out each run in a task of its own.
+
+    A subclass writes `execute`. Slots, retries, time limits, cancellation and statistics are here.
+    A runner serves several calls one after another, each in an event loop of its own if need be;
+    it cannot serve two sweeps at once.
+
+    Attributes:
+        runs: all runs that were added, in order.
+        semaphore: the slots; None where their number is not limited here.
+        policy: time limit, retries, variables and grace, for runs that bring none of their own.
+        guardian: the process that ends all runs when this one dies, if the runner has one.
+    """
+
+    enforces_timeout: ClassVar[bool] = False
+    """Whether `execute` keeps the time limit itself; else it is cancelled when time is up."""
+
+    reports_start: ClassVar[bool] = False
+    """Whether `execute` calls `begin` when the run starts; else it counts as started at once."""
+
+    def __init__(
+        self,
+        *,
+        max_parallel: int | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_delay: float = 1.0,
+        env: Mapping[str, str] | None = None,
+        grace: float = 5.0,
+    ) -> None:
+        if max_parallel is not None and max_parallel < 1:
+            raise UsageError(f"max_parallel is {max_parallel}; at least one run must fit")
+        self.max_parallel = max_parallel
+        self.policy = Policy(
+            timeout=timeout, retries=retries, retry_delay=retry_delay, env=env or {}, grace=grace
+        )
+        self.runs: list[Run] = []
+        self.guardian: ProcessId | None = None
+        self.on_guardian: Callable[[ProcessId], Awaitable[None]] | None = None
+        self.semaphore: asyncio.Semaphore | None = self._slots()
+        self._staging = asyncio.Semaphore(_STAGED_AHEAD)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._live: set[asyncio.Task[None]] = set()
+        self._waiting: list[Run] = []
+        self._owner: object | None = None
+        self._opening: asyncio.Lock | None = None
+        self._opened = False
+
+    # What an author writes.
+
+    @abstractmethod
+    async def execute(self, run: Run) -> ExitStatus:
+        """Carry out one attempt of a run and return how it ended.
+
+        Called with a slot taken. `run.cmd`, `run.cwd`, `run.environment` and `self.limits(run)`
+        say what to do. Cancelled, it must end the run's processes and raise `CancelledError`.
+
+        Raises:
+            SubmitError: the run could not be handed over; it becomes a failure, or is retried.
+            BackendError: the backend is gone for good; the sweep stops, its runs stay pending.
+        """
+
+    async def open(self) -> None:
+        """Connect, start helpers; called before the first run of a call."""
+
+    async def close(self) -> None:
+        """Let go of what `open` took; called when no run is left. Must be bounded."""
+
+    def hurry(self) -> None:
+        """End what is being cancelled without further grace: the user has asked twice."""
+
+    @property
+    def ahead(self) -> int:
+        """How many runs a sweep may add at once; bounds tasks and staged directories."""
+        return 2 * (self.max_parallel or 64) + 128
+
+    def limits(self, run: Run) -> Policy:
+        """Return what holds for a run: its sweep's policy, or the runner's own."""
+        return self.policy if run.keeper is None else run.keeper.policy
+
+    def begin(self, run: Run) -> None:
+        """Note that the attempt starts now; for runners with `reports_start`."""
+        run.attempts += 1
+        run.started = time.time()
+        if run.keeper is not None:
+            run.keeper.began(run)
+        run.status = "running"
+
+    # The three methods of every runner.
+
+    def computeStatistics(self) -> RunStatistics:
+        """Return how many of the runs that were added have which status."""
+        return RunStatistics.of(Counter(run.status for run in self.runs))
+
+    def add(self, cmd: list[str], cwd: Path = Path()) -> Run:
+        """Add a run; see `AbstractRunner.add`.
+
+        Outside a running event loop the run waits, without a task, for `gather`.
+
+        Raises:
+            RunnerClosedError: a sweep is using this runner.
+        """
+        if self._owner is not None:
+            raise RunnerClosedError("a sweep is using this runner; add runs when it has ended")
+        run = Run(cmd=list(cmd), cwd=Path(cwd))
+        self.submit(run)
+        return run
+
+    async def gather(self) -> None:
+        """Wait for all runs that were added; see `AbstractRunner.gather`.
+
+        Raises:
+            BackendError: the backend was lost for good; the first such error, after the end of
+                all runs. OSError likewise, where the disk is full or not writable.
+        """
+        for run in self._waiting:
+            self._start(run)
+        self._waiting.clear()
+        tasks = set(self._live)
+        try:
+            while self._live:
+                tasks |= self._live
+                await asyncio.wait(self._live)
+        except asyncio.CancelledError:
+            await self.cancel_all()
+            raise
+        finally:
+            if self._owner is None:
+                await self.release()
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    # For sweeps.
+
+    def reserve(self, owner: object | None) -> None:
+        """Keep the runner for one sweep; None gives it back.
+
+        Raises:
+            RunnerClosedError: it is in use.
+        """
+        if owner is not None and (self._owner is not None or self._live):
+            raise RunnerClosedError(
+                "this runner is busy with other runs; give each sweep that goes on at the same "
+                "time a runner of its own"
+            )
+        self._owner = owner
+
+    def submit(self, run: Run) -> None:
+        """Take on a run whose handle exists already."""
+        self.runs.append(run)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._waiting.append(run)
+        else:
+            self._start(run)
+
+    async def ready(self, *, anew: bool = False) -> None:
+        """Open the runner unless it is open; `anew` closes it first, since it is broken."""
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if anew and self._opened:
+                self._opened = False
+                await self.close()
+            if not self._opened:
+                await self.open()
+                self._opened = True
+
+    async def release(self) -> None:
+        """Close the runner if it is open."""
+        if self._opened:
+            self._opened = False
+            await self.close()
+
+    async def cancel_all(self) -> None:
+        """Cancel every live run and wait until each has been cleaned up."""
+        for task in self._live:
+            task.cancel()
+        while self._live:
+            await asyncio.wait(self._live)
+
+    # The life of a run.
+
+    def _slots(self) -> asyncio.Semaphore | None:
+        return None if self.max_parallel is None else asyncio.Semaphore(self.max_parallel)
+
+    def _start(self, run: Run) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            # Semaphores belong to the loop that first waited on them.
+            self.semaphore, self._staging = self._slots(), asyncio.Semaphore(_STAGED_AHEAD)
+            self._live.clear()
+            self._opening, self._opened, self._loop = None, False, loop
+        run.task = loop.create_task(self._drive(run))
+        self._live.add(run.task)
+        run.task.add_done_callback(self._live.discard)
+
+    async def _drive(self, run: Run) -> None:
+        made, last = 0, None
+        while True:
+            end = await self._attempt(run, last)
+            made, last = made + 1, end
+            delay = None if end.ok else self.limits(run).delay(made, end.cause)
+            if delay is None:
+                await self._finish(run, "success" if end.ok else "failure", end)
+                return
+            await self._finish(run, "pending", end)
+            try:
+                await asyncio.sleep(delay)
+            except asyncio.CancelledError:
+                await self._finish(run, "failure", end)
+                raise
+
+    async def _attempt(self, run: Run, last: ExitStatus | None) -> ExitStatus:
+        """Stage, wait for a slot, execute; a cancelled run is given its end here."""
+        try:
+            async with self._staging:
+                if run.keeper is not None:
+                    await run.keeper.prepare(run)
+                if self.semaphore is not None:
+                    await self.semaphore.acquire()
+        except StagingError as error:
+            return ExitStatus(code=None, reason="staging", message=str(error))
+        except asyncio.CancelledError:
+            await self._finish_cancelled(run, last)
+            raise
+        try:
+            return await self._execute(run)
+        except asyncio.CancelledError:
+            await self._finish_cancelled(run, last)
+            raise
+        except BaseException:
+            if run.status == "running":
+                run.status = "pending"
+            raise
+        finally:
+            if self.semaphore is not None:
+                self.semaphore.release()
+
+    async def _finish_cancelled(self, run: Run, last: ExitStatus | None) -> None:
+        """A running run failed; one between attempts failed as its last did; others never began."""
+        if run.status == "running":
+            end = ExitStatus(code=None, reason="cancelled", started=run.started, ended=time.time())
+            await self._finish(run, "failure", end)
+        elif last is not None:
+            await self._finish(run, "failure", last)
+        else:
+            await self._finish(run, "skipped", ExitStatus(code=None, reason="cancelled"))
+
+    async def _execute(self, run: Run) -> ExitStatus:
+        await self.ready()
+        if not self.reports_start:
+            self.begin(run)
+        limit = None if self.enforces_timeout else self.limits(run).timeout
+        timer = asyncio.timeout(limit)
+        try:
+            async with timer:
+                return await self.execute(run)
+        except SubmitError as error:
+            reason, message = "submit", str(error)
+        except Exception as error:
+            if timer.expired():
+                reason, message = "timeout", f"it took longer than {limit} s"
+            elif stops_all(error):
+                raise
+            else:
+                _log.exception("runner %s failed to execute %r", type(self).__name__, run)
+                reason, message = "submit", f"{type(error).__name__}: {error}"
+        return ExitStatus(
+            code=None, reason=reason, message=message, started=run.started, ended=time.time()
+        )
+
+    async def _finish(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
+        """Write down the end of an attempt, then show it; a cancellation waits for that."""
+        cancelled: asyncio.CancelledError | None = None
+        if run.keeper is not None:
+            recording = asyncio.ensure_future(run.keeper.record(run, status, end))
+            while not recording.done():
+                try:
+                    await asyncio.shield(recording)
+                except asyncio.CancelledError as error:
+                    if recording.cancelled():
+                        raise
+                    cancelled = error
+            recording.result()
+        run.take(end)
+        run.status = status
+        if cancelled is not None:
+            raise cancelled

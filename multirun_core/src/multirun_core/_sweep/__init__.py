@@ -1,0 +1,1 @@
+"""From a call to a table: the journal, resume, orchestration, results."""

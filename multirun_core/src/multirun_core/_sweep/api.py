@@ -1,0 +1,291 @@
+"""`multirun` and `multirunAsync`, and what the command line uses of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from multirun_core._display.reporter import Reporter
+from multirun_core._sweep.call import (
+    Call,
+    OnRetry,
+    Rerun,
+    RunnerChoice,
+    check_call,
+    check_rerun,
+    choose_runner,
+    merge_policy,
+)
+from multirun_core._sweep.conduct import Conductor
+from multirun_core._sweep.facade import Interrupted, run_blocking
+from multirun_core._sweep.manifest import Manifest
+from multirun_core.errors import SweepError
+
+if TYPE_CHECKING:
+    from multirun_core._model.files import FileResource
+    from multirun_core._model.params import ParamMap
+    from multirun_core._sweep.sweep import Sweep
+
+
+def multirun(
+    *,
+    runs: Iterable[ParamMap],
+    cmd: Sequence[str],
+    output_path: Path | str | None = None,
+    input_files: Sequence[FileResource | Path | str] | None = None,
+    runner: RunnerChoice | None = None,
+    runner_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    rerun: Rerun | None = None,
+    check: bool = False,
+    max_failures: int | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
+    env: Mapping[str, str] | None = None,
+    progress: bool | None = None,
+    accept_changes: bool = False,
+    take_over: bool = False,
+    on_retry: OnRetry = "restore",
+) -> Sweep:
+    """Run a command with varying parameters in distinct directories, and wait for the end.
+
+    Works from a script, inside a running event loop (which it blocks) and in a notebook. Ctrl-C,
+    SIGTERM and SIGHUP end it in good order: what runs is ended, the rest is skipped, and the
+    sweep can be resumed; a second one ends it at once.
+
+    Args:
+        runs: the parameters of each run: any iterable of mappings to JSON values.
+        cmd: the command and its arguments. `{name}` is replaced by the parameter of that name,
+            `{{name}}` by the text `{name}`; every other brace stays. No shell is involved.
+        output_path: a new directory for the sweep; by default a time-stamped one in the current
+            directory.
+        input_files: files and directories that each run gets. A path alone is taken as a
+            `FileResource` with default attributes.
+        runner: the name of a runner or an instance of one; by default `ParallelLocalRunner()`.
+        runner_options: options for a runner that is given by name.
+        resume: carry on with the sweep in `output_path`: what succeeded stays, the rest is
+            executed. Where nothing was begun yet, begin.
+        rerun: execute again: "failed" (only runs that failed), "all" (also what succeeded), or
+            the indices of runs. Implies `resume`.
+        check: raise `RunsFailedError` at the end if runs failed.
+        max_failures: over this number of failures nothing new starts; the rest is skipped.
+        timeout: running time of one attempt, in seconds; queueing does not count.
+        retries: how many further attempts a failed run gets.
+        env: variables that each run gets. Their values are stored nowhere.
+        progress: None for a bar on a terminal or in a notebook and a line now and then
+            otherwise; True for a bar anyway; False for nothing.
+        accept_changes: resume although the command or an input has changed.
+        take_over: resume although another driver holds the sweep and may be alive.
+        on_retry: before a further attempt, "restore" the run directory to what was staged, or
+            "keep" what the last attempt left there (checkpoints) besides its results.
+
+    Returns:
+        The sweep. Runs that failed are rows in it, not exceptions.
+
+    Raises:
+        UsageError: an argument makes no sense; `ParamError` for a parameter.
+        StagingError: an input is missing or its name is refused.
+        RunnerLookupError: there is no such runner.
+        SweepError: the directory is in use, holds something else, or cannot be written.
+        RunsFailedError: with `check`, if runs failed.
+        KeyboardInterrupt: after Ctrl-C, when all is cleaned up.
+    """
+    try:
+        return start(
+            runs=runs,
+            cmd=cmd,
+            output_path=output_path,
+            input_files=input_files,
+            runner=runner,
+            runner_options=runner_options,
+            resume=resume,
+            rerun=rerun,
+            check=check,
+            max_failures=max_failures,
+            timeout=timeout,
+            retries=retries,
+            env=env,
+            progress=progress,
+            accept_changes=accept_changes,
+            take_over=take_over,
+            on_retry=on_retry,
+        )
+    except Interrupted as interrupted:
+        _pass_on(interrupted.signum)
+
+
+async def multirunAsync(
+    *,
+    runs: Iterable[ParamMap],
+    cmd: Sequence[str],
+    output_path: Path | str | None = None,
+    input_files: Sequence[FileResource | Path | str] | None = None,
+    runner: RunnerChoice | None = None,
+    runner_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    rerun: Rerun | None = None,
+    check: bool = False,
+    max_failures: int | None = None,
+    timeout: float | None = None,  # noqa: ASYNC109 - of each run, not of this call
+    retries: int | None = None,
+    env: Mapping[str, str] | None = None,
+    progress: bool | None = None,
+    accept_changes: bool = False,
+    take_over: bool = False,
+    on_retry: OnRetry = "restore",
+) -> Sweep:
+    """Run a command with varying parameters in distinct directories.
+
+    The same as `multirun` for callers that have an event loop. It installs no signal handlers.
+    Cancelled, it ends what runs, skips the rest, writes that down and raises `CancelledError`.
+
+    Args:
+        runs: see `multirun`, also for all else.
+        cmd: the command and its arguments.
+        output_path: a new directory for the sweep.
+        input_files: files and directories that each run gets.
+        runner: the name of a runner or an instance of one.
+        runner_options: options for a runner that is given by name.
+        resume: carry on with the sweep in `output_path`.
+        rerun: execute runs again.
+        check: raise `RunsFailedError` at the end if runs failed.
+        max_failures: over this number of failures nothing new starts.
+        timeout: running time of one attempt, in seconds.
+        retries: how many further attempts a failed run gets.
+        env: variables that each run gets.
+        progress: how progress is shown.
+        accept_changes: resume although the command or an input has changed.
+        take_over: resume although another driver may be alive.
+        on_retry: "restore" the run directory before a further attempt, or "keep" it.
+
+    Returns:
+        The sweep.
+
+    Raises:
+        MultirunError: as `multirun`.
+    """
+    call = check_call(
+        runs=runs,
+        cmd=cmd,
+        output_path=output_path,
+        input_files=input_files,
+        runner=runner,
+        runner_options=runner_options,
+        resume=resume,
+        rerun=rerun,
+        max_failures=max_failures,
+        timeout=timeout,
+        retries=retries,
+        env=env,
+        accept_changes=accept_changes,
+        take_over=take_over,
+        on_retry=on_retry,
+    )
+    return await Conductor(call, Reporter(progress), check=check).conduct()
+
+
+def start(*, check: bool = False, progress: bool | None = None, **arguments: Any) -> Sweep:
+    """Do what `multirun` does, but raise `Interrupted` after a signal."""
+    for name, default in _DEFAULTS.items():
+        arguments.setdefault(name, default)
+    return _run(check_call(**arguments), check=check, progress=progress)
+
+
+_DEFAULTS: dict[str, Any] = {
+    "output_path": None,
+    "input_files": None,
+    "runner": None,
+    "runner_options": None,
+    "resume": False,
+    "rerun": None,
+    "max_failures": None,
+    "timeout": None,
+    "retries": None,
+    "env": None,
+    "accept_changes": False,
+    "take_over": False,
+    "on_retry": "restore",
+}
+
+
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    rerun: Rerun | None = None,
+    progress: bool | None = None,
+    accept_changes: bool = False,
+    take_over: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> Sweep:
+    """Carry on with the sweep in a directory, as its `multirun.json` says.
+
+    Args:
+        path: the sweep's directory.
+        rerun: which runs to execute; by default all that have not succeeded.
+        progress: see `multirun`.
+        accept_changes: carry on although an input has changed.
+        take_over: carry on although another driver may be alive.
+        env: values of the variables that the sweep was given; by default those of the same names
+            in the environment, since the sweep stores names only.
+
+    Raises:
+        SweepError: there is no sweep, its runner is an instance of one's own, or a variable that
+            it was given is not to be had.
+        Interrupted: a signal has ended it.
+    """
+    root = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    manifest = Manifest.read(root)
+    if "name" not in manifest.runner:
+        raise SweepError(
+            f"{root} was run by an instance of {manifest.runner.get('class')}, which only the "
+            "script can make; call that script again with resume=True"
+        )
+    given = dict(env or {})
+    missing = [n for n in manifest.env_names if n not in given and n not in os.environ]
+    if missing:
+        raise SweepError(
+            f"{root} was given variables whose values are stored nowhere: {', '.join(missing)}. "
+            "Set them in the environment and try again"
+        )
+    values = {name: os.environ[name] for name in manifest.env_names if name not in given} | given
+    runner, record = choose_runner(manifest.runner["name"], manifest.runner["options"])
+    limits = manifest.limits
+    inherited = {n: limits[n] for n in ("timeout", "retries") if not getattr(runner.policy, n)}
+    policy = merge_policy(
+        runner.policy,
+        timeout=inherited.get("timeout"),
+        retries=inherited.get("retries"),
+        env=values or None,
+    )
+    call = Call(
+        root=root,
+        cmd=None,
+        runs=None,
+        inputs=None,
+        runner=runner,
+        runner_record=record,
+        policy=policy,
+        resume=True,
+        rerun=check_rerun(rerun),
+        max_failures=limits["max_failures"],
+        on_retry=limits["on_retry"],
+        accept_changes=accept_changes,
+        take_over=take_over,
+    )
+    return _run(call, check=False, progress=progress)
+
+
+def _run(call: Call, *, check: bool, progress: bool | None) -> Sweep:
+    reporter = Reporter(progress)
+    return run_blocking(Conductor(call, reporter, check=check), reporter)
+
+
+def _pass_on(signum: int) -> NoReturn:
+    """Do, after the clean-up, what the signal would have done without us."""
+    if signum != signal.SIGINT:
+        signal.raise_signal(signum)
+        raise SystemExit(128 + signum)
+    raise KeyboardInterrupt

@@ -1,0 +1,235 @@
+"""`Call`: the arguments of `multirun`, checked before anything is created."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from multirun_core._model import params
+from multirun_core._model.command import check_command, check_filled
+from multirun_core._model.policy import Policy
+from multirun_core._runners.base import AbstractRunner
+from multirun_core._runners.task import TaskRunner
+from multirun_core._staging.inputs import Input, check_inputs
+from multirun_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from multirun_core._model.files import FileResource
+
+Rerun: TypeAlias = Literal["failed", "all"] | Iterable[int]
+OnRetry: TypeAlias = Literal["restore", "keep"]
+RunnerChoice: TypeAlias = AbstractRunner | str
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """What a sweep is to do.
+
+    Attributes:
+        root: the sweep's directory, absolute.
+        cmd: the command; None to take that of the sweep that is resumed.
+        runs: the parameters of each run as JSON; None for all runs of the sweep that is resumed.
+        inputs: the input files; None likewise.
+        runner: carries the runs out.
+        runner_record: how `multirun.json` names the runner.
+        policy: what holds for each attempt.
+        resume: whether a sweep in `root` is to be carried on.
+        rerun: which of its runs to execute; None for all that have not succeeded.
+        max_failures: over this number of failures nothing new starts.
+        on_retry: whether what an attempt left is moved away before the next.
+        accept_changes: whether a changed command or input is accepted.
+        take_over: whether to take the sweep over from a driver that may be alive.
+    """
+
+    root: Path
+    cmd: list[str] | None
+    runs: list[str] | None
+    inputs: list[Input] | None
+    runner: TaskRunner
+    runner_record: dict[str, Any]
+    policy: Policy
+    resume: bool = False
+    rerun: Literal["failed", "all"] | frozenset[int] | None = None
+    max_failures: int | None = None
+    on_retry: OnRetry = "restore"
+    accept_changes: bool = False
+    take_over: bool = False
+
+    @property
+    def limits_record(self) -> dict[str, Any]:
+        """What `multirun.json` keeps of the policy and of what else a resume must know."""
+        return {
+            "timeout": self.policy.timeout,
+            "retries": self.policy.retries,
+            "max_failures": self.max_failures,
+            "on_retry": self.on_retry,
+        }
+
+
+def check_runs(runs: Iterable[Mapping[str, Any]], cmd: Sequence[str]) -> list[str]:
+    """Return each run's parameters as JSON text.
+
+    Raises:
+        ParamError: a value cannot be stored, or not be given to the command.
+        UsageError: `runs` is no iterable of mappings.
+    """
+    if isinstance(runs, (Mapping, str, bytes)):
+        raise UsageError(
+            f"runs is one single {type(runs).__qualname__}; give a list with the parameters of "
+            'each run, such as [{"mass": 1}, {"mass": 2}]'
+        )
+    placeholders = any("{" in word for word in cmd)
+    texts: list[str] = []
+    for index, one in enumerate(runs):
+        texts.append(params.to_json(index, one))
+        if placeholders:
+            check_filled(index, cmd, one)
+    return texts
+
+
+def check_call(
+    *,
+    runs: Iterable[Mapping[str, Any]],
+    cmd: Sequence[str | os.PathLike[str]],
+    output_path: str | os.PathLike[str] | None,
+    input_files: Iterable[FileResource | Path | str] | None,
+    runner: RunnerChoice | None,
+    runner_options: Mapping[str, Any] | None,
+    resume: bool,
+    rerun: Rerun | None,
+    max_failures: int | None,
+    timeout: float | None,
+    retries: int | None,
+    env: Mapping[str, str] | None,
+    accept_changes: bool,
+    take_over: bool,
+    on_retry: OnRetry,
+) -> Call:
+    """Check the arguments of `multirun`; creates nothing.
+
+    Raises:
+        UsageError: an argument makes no sense.
+        StagingError: an input is missing or its name is refused.
+        RunnerLookupError: there is no such runner.
+    """
+    words = check_command(cmd)
+    if max_failures is not None and max_failures < 0:
+        raise UsageError(f"max_failures is {max_failures}; it cannot be below 0")
+    if on_retry not in get_args(OnRetry):
+        raise UsageError(f"on_retry is {on_retry!r}; it must be 'restore' or 'keep'")
+    chosen, record = choose_runner(runner, runner_options)
+    root = Path(output_path) if output_path is not None else _default_root()
+    return Call(
+        root=Path(os.path.abspath(root)),  # noqa: PTH100 - resolve() would follow links
+        cmd=words,
+        runs=check_runs(runs, words),
+        inputs=check_inputs(input_files),
+        runner=chosen,
+        runner_record=record,
+        policy=merge_policy(chosen.policy, timeout=timeout, retries=retries, env=env),
+        resume=resume or rerun is not None,
+        rerun=check_rerun(rerun),
+        max_failures=max_failures,
+        on_retry=on_retry,
+        accept_changes=accept_changes,
+        take_over=take_over,
+    )
+
+
+def check_rerun(rerun: Rerun | None) -> Literal["failed", "all"] | frozenset[int] | None:
+    """Return the choice of runs to execute again.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if rerun is None:
+        return None
+    if isinstance(rerun, str):
+        if rerun in ("failed", "all"):
+            return rerun
+        raise UsageError(f"rerun is {rerun!r}; it must be 'failed', 'all' or a list of indices")
+    return frozenset(rerun)
+
+
+def choose_runner(
+    runner: RunnerChoice | None, options: Mapping[str, Any] | None
+) -> tuple[TaskRunner, dict[str, Any]]:
+    """Return the runner, and how `multirun.json` names it.
+
+    Raises:
+        UsageError: options are given to an instance, or `runner` is neither name nor instance.
+        RunnerLookupError: there is no such runner.
+        RunnerOptionError: it has no such option.
+    """
+    if isinstance(runner, AbstractRunner):
+        if options:
+            raise UsageError(
+                "runner_options are given, but runner is an instance; give them to its class"
+            )
+        return _as_task_runner(runner), _record_of(runner)
+    if runner is not None and not isinstance(runner, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(
+            f"runner is {runner!r}; it must be the name of a runner or an instance of one"
+        )
+    from multirun_core._registry import Registry
+
+    name, chosen = runner or "local", dict(options or {})
+    made = Registry().create(name, chosen)
+    record = {
+        "name": name,
+        "options": {key: value for key, value in chosen.items() if key != "env"},
+    }
+    return _as_task_runner(made), record
+
+
+def _as_task_runner(runner: AbstractRunner) -> TaskRunner:
+    if isinstance(runner, TaskRunner):
+        return runner
+    from multirun_core._runners.foreign import ForeignRunner
+
+    return ForeignRunner(runner)
+
+
+def _record_of(runner: AbstractRunner) -> dict[str, Any]:
+    from multirun_core._runners.local import ParallelLocalRunner
+
+    if type(runner) is ParallelLocalRunner:
+        policy = runner.policy
+        limits = {name: getattr(policy, name) for name in ("retry_delay", "grace")}
+        return {"name": "local", "options": {"max_parallel": runner.max_parallel, **limits}}
+    return {"class": f"{type(runner).__module__}.{type(runner).__qualname__}"}
+
+
+def merge_policy(
+    own: Policy,
+    *,
+    timeout: float | None,
+    retries: int | None,
+    env: Mapping[str, str] | None,
+) -> Policy:
+    """Return a runner's own policy with what the sweep is given besides.
+
+    Raises:
+        UsageError: something is given to both.
+    """
+    given: dict[str, Any] = {"timeout": timeout, "retries": retries, "env": env}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if getattr(own, name):
+            raise UsageError(
+                f"{name} is given to multirun and to the runner too; give it to one of them"
+            )
+    return replace(own, **given)
+
+
+def _default_root() -> Path:
+    stamp = time.strftime("multirun-%Y%m%d-%H%M%S")
+    root, number = Path(stamp), 1
+    while root.exists():
+        number += 1
+        root = Path(f"{stamp}-{number}")
+    return root

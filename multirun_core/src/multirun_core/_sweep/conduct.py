@@ -1,0 +1,105 @@
+"""`Conductor`: one call of `multirun`, from its checked arguments to the sweep."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from multirun_core._display.reporter import Reporter
+from multirun_core._sweep.driver import Driver, finish_in_thread
+from multirun_core._sweep.journal import Journal
+from multirun_core._sweep.layout import JOURNAL
+from multirun_core._sweep.opening import Opened, open_sweep
+from multirun_core._sweep.segment import path_of
+from multirun_core._sweep.sweep import Sweep
+from multirun_core.errors import RunsFailedError, SweepError
+
+if TYPE_CHECKING:
+    from multirun_core._sweep.call import Call
+
+_NAMED_FAILURES = 10
+
+
+class Conductor:
+    """Opens the sweep, drives it, and shows how it goes.
+
+    Attributes:
+        sweep: the sweep, once it has been opened.
+    """
+
+    def __init__(self, call: Call, reporter: Reporter, *, check: bool = False) -> None:
+        self._call = call
+        self._reporter = reporter
+        self._check = check
+        self._driver: Driver | None = None
+        self._task: asyncio.Task[Sweep] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.sweep: Sweep | None = None
+
+    async def conduct(self) -> Sweep:
+        """Carry the sweep out. Cancelled, it cleans up and raises `CancelledError`.
+
+        Raises:
+            RunsFailedError: runs failed, and `check` was asked for.
+            MultirunError: the sweep could not begin, or could not go on.
+        """
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        call = self._call
+        call.runner.reserve(self)
+        try:
+            opened = await finish_in_thread(lambda: open_sweep(call))
+            return await self._drive(opened)
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise SweepError(
+                f"cannot write the sweep in {call.root}: {error.strerror}{where}. Put that right, "
+                "then make the same call with resume=True, or: multirun resume DIR"
+            ) from error
+        finally:
+            call.runner.reserve(None)
+
+    async def _drive(self, opened: Opened) -> Sweep:
+        call = self._call
+        journal = Journal(path_of(call.root / JOURNAL, opened.number), opened.number)
+        self._driver = driver = Driver(call, opened, journal)
+        self.sweep = sweep = Sweep(driver)
+        for note in opened.notes:
+            self._reporter.say(note)
+        watching = asyncio.create_task(
+            self._reporter.watch(lambda: sweep.statistics, call.root.name)
+        )
+        try:
+            await driver.drive()
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+        if self._check and sweep.failures:
+            raise failed(sweep)
+        return sweep
+
+    def interrupt(self) -> None:
+        """Begin to end all; from any thread."""
+        if self._loop is not None and self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def hurry(self) -> None:
+        """End all at once; from any thread."""
+        if self._loop is not None and self._driver is not None:
+            self._loop.call_soon_threadsafe(self._driver.hurry)
+
+
+def failed(sweep: Sweep) -> RunsFailedError:
+    """Return the error that names the failures of a sweep."""
+    failures = sweep.failures
+    told = [
+        f"run {run.index} ({run.reason}"
+        + (f", exit status {run.exit_code}" if run.reason == "exit" else "")
+        + (f": {run.message}" if run.message else "")
+        + f") {run.params_json}"
+        for run in failures[:_NAMED_FAILURES]
+    ]
+    if len(failures) > _NAMED_FAILURES:
+        told.append(f"and {len(failures) - _NAMED_FAILURES} more")
+    return RunsFailedError(
+        f"{len(failures)} of {len(sweep)} runs failed in {sweep.path}: {'; '.join(told)}", failures
+    )

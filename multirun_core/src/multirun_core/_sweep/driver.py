@@ -1,0 +1,345 @@
+"""`Driver`: carries the runs of an opened sweep out, and writes down what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from multirun_core._runners.task import TaskRunner
+from multirun_core._staging.rundir import Stager, tidy
+from multirun_core._sweep import control, results, segment
+from multirun_core._sweep.journal import Journal
+from multirun_core._sweep.keeper import Reader
+from multirun_core._sweep.layout import JOURNAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multirun_core._model.run import ExitStatus, Run
+    from multirun_core._model.status import RunStatus
+    from multirun_core._sweep.call import Call
+    from multirun_core._sweep.opening import Opened
+    from multirun_core._transport.process import ProcessId
+
+_TICK_SECONDS = 0.5
+
+
+class Driver(Reader):
+    """Keeper of the runs of a sweep that this process carries out.
+
+    Attributes:
+        stopping: why nothing new starts: "cancelled" or "max_failures"; None while all goes on.
+    """
+
+    def __init__(self, call: Call, opened: Opened, journal: Journal) -> None:
+        runs = opened.history.runs
+        for run in opened.todo:
+            _begin_anew(run)
+        super().__init__(call.root, opened.manifest.cmd, runs, allow_pickle=True)
+        self.policy = call.policy
+        self.stopping: str | None = None
+        self._runner: TaskRunner = call.runner
+        self._opened = opened
+        self._journal = journal
+        self._stager = Stager(call.root, opened.inputs, call.on_retry)
+        self._max_failures = call.max_failures
+        self._failures = 0
+        self._host = socket.gethostname()
+        self._resumed = opened.number > 1
+        self._seen: set[int] = set()
+        self._cancelled: set[int] = set()
+        self._fatal: BaseException | None = None
+        self._live: set[Run] = set()
+
+    # What a sweep does for its runs.
+
+    async def prepare(self, run: Run) -> None:
+        """Put the run's directory in order for its next attempt.
+
+        Raises:
+            StagingError: an input of this run is not to be had.
+            SweepSupersededError: another driver has taken over.
+            OSError: the directory cannot be written.
+        """
+        self._journal.check_ours()
+        if run.index is None:
+            raise AssertionError("a sweep's runs are numbered")
+        if self._resumed and run.index not in self._seen:
+            self._seen.add(run.index)
+            run.attempts = max(run.attempts, self._stager.begun(run.index))
+        attempt = run.attempts + 1
+        stage = partial(self._stager.stage, run.index, run.params_json, attempt)
+        if attempt == 1 and not self._stager.heavy:
+            stage()
+        else:
+            await finish_in_thread(stage)
+
+    def began(self, run: Run) -> None:
+        """Write down that an attempt starts."""
+        self._journal.append(
+            segment.encode(
+                {
+                    "event": "start",
+                    "run": run.index,
+                    "attempt": run.attempts,
+                    "time": _round(run.started),
+                    "host": self._host,
+                }
+            )
+        )
+
+    async def record(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
+        """Write the end of an attempt down, flushed, with its result where that is small."""
+        reason = (self.stopping or "cancelled") if status == "skipped" else end.cause
+        facts: dict[str, Any] = {
+            "event": "end",
+            "run": run.index,
+            "attempt": run.attempts,
+            "status": status,
+            "reason": reason,
+            "message": end.message,
+            "exit_code": end.code,
+            "started": _round(end.started),
+            "ended": _round(end.ended),
+            "cpu_seconds": _round(end.cpu_seconds),
+            "max_rss_bytes": end.max_rss_bytes,
+            "host": None if end.started is None else end.host or self._host,
+            "handle": run.handle,
+        }
+        line = json.dumps({name: fact for name, fact in facts.items() if fact is not None})
+        run.inline_result = None
+        if end.started is not None:
+            directory = self.directory(run)
+            run.inline_result = results.peek(directory)
+            if run.inline_result is not None:
+                line = f'{line[:-1]}, "result": {run.inline_result}}}'
+            self._journal.after_flush(partial(tidy, directory))
+        self._journal.append(line.encode() + b"\n")
+        await self._journal.flush()
+        if status == "failure" and reason != "cancelled":
+            self._count_failure()
+
+    def _count_failure(self) -> None:
+        self._failures += 1
+        if self._max_failures is not None and self._failures > self._max_failures:
+            self._stop("max_failures")
+
+    # The sweep.
+
+    async def drive(self) -> None:
+        """Execute all runs that are to be executed.
+
+        Cancelled, it ends those that run, skips the others, writes that down and raises
+        `CancelledError`.
+
+        Raises:
+            SweepError: the journal cannot be written, or another driver has taken over.
+            BackendError: the backend is gone; what has not ended stays pending.
+            OSError: the disk is full or cannot be written; likewise.
+        """
+        self._runner.on_guardian = self._write_guardian
+        ticking = asyncio.create_task(self._tick())
+        outcome = "interrupted"
+        try:
+            self._define()
+            await self._journal.flush()
+            if self._opened.todo:
+                await self._runner.ready()
+            await self._feed(self._opened.todo)
+            await self._wait()
+            outcome = self.stopping or "done"
+        except asyncio.CancelledError:
+            self._stop("cancelled", running=True)
+            await finish(self._wait())
+            raise
+        except Exception as error:
+            outcome = "failed"
+            self._fatal = self._fatal or error
+            await finish(self._abandon())
+        finally:
+            ticking.cancel()
+            await finish(self._leave(outcome))
+        if self._fatal is not None:
+            raise self._fatal
+
+    def hurry(self) -> None:
+        """Give what is being ended no further grace."""
+        self._runner.hurry()
+
+    def _define(self) -> None:
+        """Write down all runs, before the first process starts."""
+        opened = self._opened
+        lines = [
+            f'{{"event": "run", "run": {run.index}, "params": {run.params_json}}}\n'.encode()
+            for run in opened.new
+        ]
+        if lines:
+            self._journal.append(b"".join(lines))
+        if opened.new or not opened.history.complete:
+            self._journal.event("defined", runs=len(self.runs))
+        if opened.again:
+            self._journal.event("rerun", runs=[run.index for run in opened.again])
+        self._skip(opened.excluded, "excluded")
+
+    async def _feed(self, todo: Iterable[Run]) -> None:
+        """Hand runs to the runner, a bounded number ahead of their execution."""
+        room = asyncio.Semaphore(self._runner.ahead)
+        runs = iter(todo)
+        for run in runs:
+            await room.acquire()
+            if self.stopping is not None or self._fatal is not None:
+                break
+            if run.index in self._cancelled:
+                self._skip([run], "cancelled")
+                room.release()
+                continue
+            self._runner.submit(run)
+            if run.task is not None:
+                self._live.add(run)
+                run.task.add_done_callback(partial(self._ended, run, room))
+
+    def _ended(self, run: Run, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
+        run.task = None
+        self._live.discard(run)
+        room.release()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and self._fatal is None:
+            self._fatal = error
+            self._cancel_live(running=True)
+
+    async def _wait(self) -> None:
+        """Wait for the runs under way, then skip those that never were."""
+        await self._empty()
+        if self._fatal is not None:
+            raise self._fatal
+        left = [run for run in self._opened.todo if run.status == "pending"]
+        if left:
+            self._skip(left, self.stopping or "cancelled")
+        await self._journal.flush()
+
+    async def _abandon(self) -> None:
+        """After an error that concerns all: end what runs; nothing can be written any more."""
+        self._cancel_live(running=True)
+        await self._empty()
+
+    async def _empty(self) -> None:
+        while tasks := [run.task for run in self._live if run.task is not None]:
+            await asyncio.wait(tasks)
+
+    async def _leave(self, outcome: str) -> None:
+        try:
+            await self._runner.release()
+        finally:
+            self._runner.on_guardian = None
+            with contextlib.suppress(Exception):
+                self._journal.event("close", outcome=outcome)
+            try:
+                await self._journal.close()
+            except Exception as error:
+                self._fatal = self._fatal or error
+
+    def _skip(self, runs: list[Run], reason: str) -> None:
+        if not runs:
+            return
+        for run in runs:
+            run.reason = reason
+            if run.status == "running":  # as its dead driver left it
+                run.restore("pending")
+                self.changed(run, "running")
+            run.status = "skipped"
+        self._journal.event("skipped", reason=reason, runs=_ranges(runs))
+
+    def _stop(self, why: str, *, running: bool = False) -> None:
+        """Start nothing new; `running` ends what runs, too."""
+        self.stopping = self.stopping or why
+        self._cancel_live(running=running)
+
+    def _cancel_live(self, *, running: bool, only: set[int] | None = None) -> None:
+        for run in list(self._live):
+            if run.task is None or (only is not None and run.index not in only):
+                continue
+            if running or run.status == "pending":
+                run.task.cancel()
+
+    async def _write_guardian(self, guardian: ProcessId) -> None:
+        self._journal.event("guardian", process=guardian.to_json())
+        await self._journal.flush()
+
+    async def _tick(self) -> None:
+        """Renew the lease, look for a driver that took over, hear requests."""
+        renewed = 0.0
+        while True:
+            if time.monotonic() - renewed > segment.RENEW_SECONDS:
+                self._journal.renew()
+                renewed = time.monotonic()
+            try:
+                self._journal.check_ours()
+            except Exception as error:
+                self._fatal = self._fatal or error
+                self._cancel_live(running=True)
+                return
+            for asked in control.take_requests(self.root / JOURNAL):
+                if asked is None:
+                    self._stop("cancelled", running=True)
+                else:
+                    self._cancelled |= set(asked)
+                    self._cancel_live(running=True, only=set(asked))
+            await asyncio.sleep(_TICK_SECONDS)
+
+
+async def finish(coroutine: Any) -> None:
+    """Await something to its end, whatever cancels the caller meanwhile; then pass that on."""
+    task = asyncio.ensure_future(coroutine)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+async def finish_in_thread(work: Any) -> Any:
+    """Run blocking work off the event loop; a cancellation waits until it is over."""
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        future.exception()
+        raise cancelled
+    return future.result()
+
+
+def _begin_anew(run: Run) -> None:
+    """Forget the end of what an earlier driver executed; the number of attempts stays."""
+    run.restore("pending")
+    run.exit_code = run.reason = run.message = run.host = None
+    run.started = run.ended = run.cpu_seconds = run.max_rss_bytes = None
+    run.handle = run.inline_result = None
+
+
+def _ranges(runs: list[Run]) -> list[list[int]]:
+    ranges: list[list[int]] = []
+    for index in sorted(run.index for run in runs if run.index is not None):
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1][1] = index
+        else:
+            ranges.append([index, index])
+    return ranges
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)

@@ -1,0 +1,143 @@
+"""Blocking calls over the asynchronous core: from scripts, event loops and notebooks alike.
+
+The sweep always goes on in a thread with an event loop of its own, and the caller waits. Signals
+are taken by handlers in the main thread: the first ends the sweep in good order, the second at
+once, a third gives up waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from multirun_core._sweep.sweep import Sweep
+
+if TYPE_CHECKING:
+    from multirun_core._display.reporter import Reporter
+    from multirun_core._sweep.conduct import Conductor
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HURRY_SECONDS = 15.0
+
+
+class Interrupted(BaseException):
+    """Raised after the clean-up when a signal has ended the sweep.
+
+    Attributes:
+        signum: the signal.
+        sweep: the sweep as it was left; None where it had not been opened yet.
+    """
+
+    def __init__(self, signum: int, sweep: Sweep | None) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+        self.sweep = sweep
+
+
+class _GiveUp(BaseException):
+    """Takes the main thread out of its wait."""
+
+
+class _Signals:
+    """What signals have come, and what they set off."""
+
+    def __init__(self, conductor: Conductor, reporter: Reporter) -> None:
+        self.first: int | None = None
+        self._count = 0
+        self._conductor = conductor
+        self._reporter = reporter
+
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count == 1:
+            self.first = signum
+            name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+            self._reporter.say(f"{name}: ending the runs under way (once more: at once)")
+            self._conductor.interrupt()
+        elif self._count == 2:
+            self._conductor.hurry()
+            raise _GiveUp
+        else:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take the signals meanwhile; one that is ignored stays ignored."""
+        before = {
+            number: handler
+            for number in _SIGNALS
+            if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
+        }
+        try:
+            for number in before:
+                signal.signal(number, self.handle)
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run_blocking(conductor: Conductor, reporter: Reporter) -> Sweep:
+    """Carry a sweep out and wait for its end.
+
+    Raises:
+        Interrupted: a signal has ended it; all is cleaned up and written down.
+    """
+    outcome: concurrent.futures.Future[Sweep] = concurrent.futures.Future()
+    thread = threading.Thread(
+        target=_work, args=(conductor, outcome), name="multirun-sweep", daemon=True
+    )
+    if threading.current_thread() is not threading.main_thread():
+        thread.start()
+        return _result(outcome, thread)
+    signals = _Signals(conductor, reporter)
+    with signals.taken():
+        thread.start()
+        try:
+            # `Thread.join` would lose the thread when a handler raises; a Future does not.
+            return _result(outcome, thread)
+        except _GiveUp:
+            with contextlib.suppress(concurrent.futures.CancelledError, TimeoutError):
+                outcome.result(_HURRY_SECONDS)
+        except concurrent.futures.CancelledError:
+            if signals.first is None:
+                raise
+        _tell(conductor, reporter)
+    raise Interrupted(signals.first or signal.SIGINT, conductor.sweep)
+
+
+def _work(conductor: Conductor, outcome: concurrent.futures.Future[Sweep]) -> None:
+    try:
+        sweep = asyncio.run(conductor.conduct())
+    except asyncio.CancelledError:
+        outcome.set_exception(concurrent.futures.CancelledError())
+    except BaseException as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(sweep)
+
+
+def _result(outcome: concurrent.futures.Future[Sweep], thread: threading.Thread) -> Sweep:
+    try:
+        return outcome.result()
+    finally:
+        if outcome.done():
+            thread.join()
+
+
+def _tell(conductor: Conductor, reporter: Reporter) -> None:
+    if conductor.sweep is None:
+        reporter.say("interrupted before the sweep had begun")
+        return
+    statistics = conductor.sweep.statistics
+    reporter.say(
+        f"interrupted: {statistics.success_count} of {statistics.total_count} runs succeeded. "
+        f"Carry on with: multirun resume {conductor.sweep.path}   "
+        "(or the same call with resume=True)"
+    )

@@ -1,0 +1,121 @@
+"""`History`: what the journal of a sweep says, from its first line to its last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import json
+
+from multirun_core._model.run import Run
+from multirun_core._sweep import segment
+from multirun_core._sweep.layout import JOURNAL
+from multirun_core._transport.process import ProcessId
+from multirun_core.errors import JournalError, SweepNotFoundError
+
+_FACTS = ("exit_code", "reason", "message", "host", "started", "ended", "cpu_seconds",
+          "max_rss_bytes", "handle")  # fmt: skip
+
+
+class History:
+    """The runs of a sweep as journaled, and who worked on it.
+
+    Attributes:
+        runs: all runs that were given, in order.
+        complete: whether the first driver wrote down all runs that it was given.
+        guardians: the processes that hold the runs of each driver.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.complete = False
+        self.guardians: list[ProcessId] = []
+        self._handlers = {
+            "run": self._run,
+            "defined": self._defined,
+            "start": self._start,
+            "end": self._end,
+            "skipped": self._skipped,
+            "rerun": self._rerun,
+            "guardian": self._guardian,
+        }
+
+    @classmethod
+    def read(cls, root: Path, below: int | None = None) -> History:
+        """Read the journal of the sweep at `root`, up to but without segment `below`.
+
+        Raises:
+            SweepNotFoundError: there is no journal.
+            JournalError: it is damaged, or cannot be read.
+        """
+        directory = root / JOURNAL
+        found = segment.numbers(directory)
+        if not found:
+            raise SweepNotFoundError(
+                f"{root} holds no sweep: there is no {JOURNAL}/0001.jsonl in it; "
+                "give the output directory of a sweep"
+            )
+        history = cls()
+        for number in found:
+            if below is None or number < below:
+                history.apply(segment.read(segment.path_of(directory, number)))
+        return history
+
+    def apply(self, events: Iterable[dict[str, Any]]) -> None:
+        """Follow a segment's events; those of a kind unknown here are passed over."""
+        for event in events:
+            handler = self._handlers.get(event["event"])
+            if handler is None:
+                continue
+            try:
+                handler(event)
+            except (KeyError, IndexError, TypeError) as error:
+                raise JournalError(
+                    f"the journal has an event that fits nothing: {event}"
+                ) from error
+
+    def _run(self, event: dict[str, Any]) -> None:
+        index = event["run"]
+        if index != len(self.runs):
+            raise JournalError(
+                f"the journal gives run {index} where run {len(self.runs)} was due: a line is lost"
+            )
+        self.runs.append(Run(index=index, params=json.dumps(event["params"])))
+
+    def _defined(self, _event: dict[str, Any]) -> None:
+        self.complete = True
+
+    def _guardian(self, event: dict[str, Any]) -> None:
+        self.guardians.append(ProcessId.from_json(event["process"]))
+
+    def _start(self, event: dict[str, Any]) -> None:
+        run = self.runs[event["run"]]
+        if run.status == "success":
+            return
+        run.attempts = event["attempt"]
+        run.started = event["time"]
+        run.ended = run.exit_code = run.reason = run.message = run.inline_result = None
+        run.host = event.get("host")
+        run.restore("running")
+
+    def _end(self, event: dict[str, Any]) -> None:
+        run = self.runs[event["run"]]
+        if run.status == "success" or event["attempt"] < run.attempts:
+            return  # what an earlier attempt, or its orphan, says does not count
+        run.attempts = event["attempt"]
+        for fact in _FACTS:
+            setattr(run, fact, event.get(fact))
+        result = event.get("result")
+        run.inline_result = json.dumps(result) if "result" in event else None
+        run.restore(event["status"])
+
+    def _skipped(self, event: dict[str, Any]) -> None:
+        for first, last in event["runs"]:
+            for run in self.runs[first : last + 1]:
+                run.reason = event["reason"]
+                run.restore("skipped")
+
+    def _rerun(self, event: dict[str, Any]) -> None:
+        for index in event["runs"]:
+            self.runs[index].restore("pending")

@@ -1,0 +1,145 @@
+"""`Journal`: one driver's segment, appended to in groups that are flushed off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multirun_core._sweep import segment
+from multirun_core.errors import JournalError, SweepSupersededError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_GROUP_SECONDS = 0.025
+
+
+class Journal:
+    """Writer of one segment.
+
+    Lines are gathered for some milliseconds, written in one go by a thread of its own and flushed
+    (fdatasync(2)). Before each group it looks for a higher segment: a driver that was suspended
+    while another took its sweep over writes nothing more.
+    """
+
+    def __init__(self, path: Path, number: int) -> None:
+        """Take over a segment that `segment.create` has just made."""
+        self.path = path
+        self.number = number
+        self._next = segment.path_of(path.parent, number + 1)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._buffer: list[bytes] = []
+        self._chores: list[Callable[[], None]] = []
+        self._group: asyncio.Future[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._last_flush = 0.0
+        self._broken: Exception | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="multirun-journal")
+
+    def append(self, line: bytes) -> None:
+        """Add lines; they reach the disk soon, and surely before a later `flush` returns."""
+        self._buffer.append(line)
+        if self._group is None and self._broken is None:
+            self._group = asyncio.get_running_loop().create_future()
+            self._group.add_done_callback(_retrieve)
+            if self._writing is None or self._writing.done():
+                self._writing = asyncio.ensure_future(self._write_groups())
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Add an event, stamped with the time."""
+        self.append(segment.encode({"event": event, "time": round(time.time(), 3), **fields}))
+
+    def after_flush(self, chore: Callable[[], None]) -> None:
+        """Have something done, off the event loop, once the lines added so far are on disk."""
+        self._chores.append(chore)
+
+    async def flush(self) -> None:
+        """Return once all lines added so far are on disk. Cancelling it cancels no writing.
+
+        Raises:
+            JournalError: they cannot be written.
+            SweepSupersededError: another driver has taken over.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if self._group is None:
+            self.append(b"")
+        if self._group is not None:
+            await asyncio.shield(self._group)
+
+    def check_ours(self) -> None:
+        """Raise `SweepSupersededError` if another driver has taken the sweep over."""
+        if self._next.exists():
+            raise SweepSupersededError(
+                f"{self.path.parent.parent}: another driver has taken this sweep over "
+                f"({self._next.name} exists); this one has stopped and written nothing more"
+            )
+
+    def renew(self) -> None:
+        """Show drivers on other hosts that this one is alive."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    async def close(self) -> None:
+        """Flush what is left, unless writing has failed before, and close the segment."""
+        try:
+            if self._buffer and self._broken is None:
+                await self.flush()
+        finally:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+            self._thread.shutdown()
+            os.close(self._fd)
+
+    async def _write_groups(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (group := self._group) is not None and self._broken is None:
+            wait = self._last_flush + _GROUP_SECONDS - loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            self._group = None
+            data, chores = b"".join(self._buffer), self._chores
+            self._buffer, self._chores = [], []
+            self._last_flush = loop.time()
+            try:
+                await loop.run_in_executor(self._thread, self._write, data, chores)
+            except Exception as error:
+                self._broken = error
+                group.set_exception(error)
+                if self._group is not None:
+                    self._group.set_exception(error)
+            else:
+                group.set_result(None)
+
+    def _write(self, data: bytes, chores: list[Callable[[], None]]) -> None:
+        self.check_ours()
+        rest = memoryview(data)
+        try:
+            good = os.fstat(self._fd).st_size
+            try:
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+                os.fdatasync(self._fd)
+            except OSError:
+                # Readers pass over a torn last line; without one there is nothing to pass over.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, good)
+                raise
+        except OSError as error:
+            raise JournalError(
+                f"cannot write the journal {self.path}: {error.strerror}. Nothing that is not "
+                "written counts as done; put that right, then resume the sweep"
+            ) from error
+        for chore in chores:
+            chore()
+
+
+def _retrieve(group: asyncio.Future[None]) -> None:
+    """Keep asyncio from complaining about a failed flush that nobody waited for."""
+    if not group.cancelled():
+        group.exception()

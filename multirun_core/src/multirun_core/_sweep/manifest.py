@@ -1,0 +1,123 @@
+"""`multirun.json`: what a sweep was asked to do, and where it came from."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import socket
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from multirun_core._sweep.layout import FORMAT, MANIFEST, write_whole
+from multirun_core.errors import SweepError, SweepNotFoundError
+
+_GIT_SECONDS = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Manifest:
+    """The contents of `multirun.json`.
+
+    Attributes:
+        cmd: the command, with its placeholders.
+        inputs: what is recorded of each input.
+        runner: {"name": …, "options": {…}}, or {"class": …} for an instance of one's own.
+        limits: time limit, retries and the like that the sweep itself was given.
+        env_names: names of the variables given by `env`; their values are not stored.
+        origin: versions, host, user, working directory, git commit, time.
+        format: version of the layout of the sweep's directory.
+    """
+
+    cmd: list[str]
+    inputs: list[dict[str, Any]]
+    runner: dict[str, Any]
+    limits: dict[str, Any] = field(default_factory=dict[str, Any])
+    env_names: list[str] = field(default_factory=list[str])
+    origin: dict[str, Any] = field(default_factory=dict[str, Any])
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object, the format first."""
+        fields = asdict(self)
+        return {"format": fields.pop("format"), **fields}
+
+    def write(self, root: Path) -> None:
+        """Write it whole or not at all."""
+        write_whole(root / MANIFEST, json.dumps(self.to_json(), indent=1).encode() + b"\n")
+
+    @classmethod
+    def read(cls, root: Path) -> Manifest:
+        """Read the one of the sweep at `root`.
+
+        Raises:
+            SweepNotFoundError: there is none.
+            SweepError: it cannot be read, or a newer version wrote it.
+        """
+        path = root / MANIFEST
+        try:
+            fields = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise SweepNotFoundError(
+                f"{root} holds no sweep: there is no {MANIFEST} in it; "
+                "give the output directory of a sweep"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise SweepError(f"cannot read {path}: {error}") from error
+        if fields["format"] > FORMAT:
+            raise SweepError(
+                f"{path} has format {fields['format']}; this version reads up to {FORMAT}. "
+                "Upgrade multirun-core"
+            )
+        return cls(**fields)
+
+
+def origin() -> dict[str, Any]:
+    """Return where a sweep comes from: versions, host, user, git commit, time."""
+    from importlib.metadata import version
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    return {
+        "time": time.time(),
+        "host": socket.gethostname(),
+        "user": user,
+        "directory": os.getcwd(),  # noqa: PTH109 - the path as text
+        "versions": {
+            "multirun-core": version("multirun-core"),
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()}",
+        },
+        "git": _git(),
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and dirtiness of the working directory; None outside a checkout."""
+    here = Path.cwd()
+    if not any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return None
+    try:
+        commit = _ask_git("rev-parse", "HEAD").strip()
+        dirty = bool(_ask_git("status", "--porcelain", "--untracked-files=no").strip())
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": dirty}
+
+
+def _ask_git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", "--no-optional-locks", *words],  # noqa: S607 - git where the user has it
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_GIT_SECONDS,
+    )
+    return done.stdout

@@ -1,0 +1,153 @@
+"""`Sweep`: a whole sweep to read: its runs, their results, its tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from multirun_core._model.status import RunStatistics
+from multirun_core._sweep import segment
+from multirun_core._sweep.history import History
+from multirun_core._sweep.keeper import Reader
+from multirun_core._sweep.layout import JOURNAL
+from multirun_core._sweep.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from multirun_core._model.run import Run
+
+
+class Results(Sequence[Any]):
+    """The results of all runs, in order, each loaded when it is asked for.
+
+    An item is None where nothing was posted. Asking for one that cannot be read raises
+    `ResultsError`; the others are not concerned.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = runs
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [run.result for run in self._runs[index]]
+        return self._runs[index].result
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (run.result for run in self._runs)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (Results, list, tuple)):
+            return NotImplemented
+        return list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<results of {len(self)} runs>"
+
+
+class Sweep:
+    """A sweep: what was asked, what became of it.
+
+    Attributes:
+        path: its directory, absolute.
+        runs: all runs, by index.
+    """
+
+    def __init__(self, keeper: Reader) -> None:
+        """Wrap a keeper's runs; use `multirun` or `Sweep.open` to get a sweep."""
+        self._keeper = keeper
+        self.path: Path = keeper.root
+        self.runs: Sequence[Run] = keeper.runs
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], allow_pickle: bool = False) -> Sweep:
+        """Read a sweep from its directory, whether it has ended or goes on.
+
+        What is read is the state at this moment. A run that was running when its driver died is
+        "pending": that is what it will be for the driver that resumes.
+
+        Args:
+            path: the sweep's directory.
+            allow_pickle: whether results that are pickles may be loaded. A pickle can run any
+                code: allow it only for directories that you or people you trust have written.
+
+        Raises:
+            SweepNotFoundError: the directory holds no sweep.
+            JournalError: its journal is damaged.
+        """
+        root = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        manifest = Manifest.read(root)
+        history = History.read(root)
+        sweep = cls(Reader(root, manifest.cmd, history.runs, allow_pickle=allow_pickle))
+        if sweep.driver is None or sweep.driver.alive is False:
+            for run in history.runs:
+                if run.status == "running":
+                    run.restore("pending")
+                    run.message = "was running when its driver died"
+                    sweep._keeper.changed(run, "running")
+        return sweep
+
+    def __repr__(self) -> str:
+        counts = self._keeper.counts
+        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return f"<Sweep {str(self.path)!r}: {told or 'no runs'}>"
+
+    def __len__(self) -> int:
+        """Return the number of runs."""
+        return len(self.runs)
+
+    @property
+    def statistics(self) -> RunStatistics:
+        """How many runs have which status."""
+        return RunStatistics.of(self._keeper.counts)
+
+    @property
+    def results(self) -> Sequence[Any]:
+        """What the runs posted, in order, loaded one by one when asked for; see `Results`."""
+        return Results(self.runs)
+
+    @property
+    def failures(self) -> list[Run]:
+        """The runs that failed, in order."""
+        return [run for run in self.runs if run.status == "failure"]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The contents of `multirun.json`: command, inputs, runner, origin."""
+        return Manifest.read(self.path).to_json()
+
+    @property
+    def driver(self) -> segment.Writer | None:
+        """The driver that works on the sweep, or did so last."""
+        return segment.last_writer(self.path / JOURNAL)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a run: parameters, status, usage, results.
+
+        Columns: index, the parameters, status, reason, exit_code, attempts, host, started,
+        duration (seconds), cpu_seconds, max_rss_bytes, the results (a dict spread out by its
+        keys), and result_error, which says why a result could not be read.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from multirun_core._sweep.table import to_dataframe
+
+        return to_dataframe(self.runs)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the same table as CSV, whole or not at all; needs no pandas."""
+        from multirun_core._sweep.table import write_csv
+
+        write_csv(self.runs, Path(path))
