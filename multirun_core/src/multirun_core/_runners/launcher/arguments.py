@@ -1,0 +1,20 @@
+"""Text of the driver in the form that the system, and so the launcher, has it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def absolute(path: Path | str) -> bytes:
+    """Return the absolute form of a path as the system has it."""
+    return os.path.abspath(os.fsencode(path))
+
+
+def encoded(env: Mapping[Any, Any]) -> dict[bytes, bytes]:
+    """Return an environment as the system has it."""
+    return {os.fsencode(name): os.fsencode(value) for name, value in env.items()}

@@ -1,0 +1,330 @@
+"""The driver's half of the launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from multirun_core._runners.launcher.arguments import absolute, encoded
+from multirun_core._runners.launcher.ends import END_BOUND, ended, lost, settled, start_failure
+from multirun_core._runners.launcher.process import kill_session, spawn
+from multirun_core._runners.launcher.wire import Inbox, pack
+from multirun_core._transport.process import ProcessId
+from multirun_core.errors import RunnerClosedError, RunnerError
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from multirun_core._model.run import ExitStatus
+
+_START_BOUND = 30.0
+_PING_EVERY = 10.0
+_PINGS_MISSED = 12
+
+
+class _Pending:
+    """A run whose end has not been reported."""
+
+    __slots__ = ("future", "grace", "limit")
+
+    def __init__(
+        self, future: asyncio.Future[ExitStatus], grace: float, limit: float | None
+    ) -> None:
+        self.future = future
+        self.grace = grace
+        self.limit = limit
+
+
+class Launcher:
+    """A small process that is the parent of all local runs of a sweep, and ends whole trees.
+
+    It belongs to one event loop. When the driver dies, however it does, everything that the
+    launcher has started is ended within 5 seconds. When the launcher itself is killed, what the
+    driver still finds of its runs (by session and descent) is killed; a daemon that had left its
+    session and its parents stays.
+
+    Out of its reach are processes that are no descendants: containers of a daemon, what `at`,
+    `systemd-run` or a batch system starts; and processes of another user, such as after `sudo`.
+
+    Attributes:
+        identity: which process it is.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket, errors: int) -> None:
+        identity = ProcessId.of(process.pid)
+        self.identity = identity or ProcessId("", "", process.pid, "")
+        self._process = process
+        self._socket = sock
+        self._errors = errors
+        self._loop = asyncio.get_running_loop()
+        self._inbox = Inbox()
+        self._messages: list[tuple[Any, ...]] = []
+        self._outgoing = bytearray()
+        self._runs: dict[int, _Pending] = {}
+        self._count = 0
+        self._why_lost: str | None = None
+        self._closing = False
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._silent = 0
+        self._loop.add_reader(sock, self._receive)
+
+    @classmethod
+    async def start(cls, base_env: Mapping[str, str] | None = None) -> Launcher:
+        """Start the process and wait until it answers, for 30 seconds at most.
+
+        Args:
+            base_env: the environment that all runs have; by default this process's own.
+
+        Raises:
+            RunnerError: it could not be started.
+        """
+        ours, theirs = socket.socketpair()
+        errors = os.memfd_create("multirun-launcher-errors")
+        try:
+            process = spawn(theirs.fileno(), errors)
+        except OSError as error:
+            ours.close()
+            os.close(errors)
+            raise RunnerError(f"cannot start the launcher: {error}") from error
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        launcher = cls(process, ours, errors)
+        environ = os.environb if base_env is None else base_env
+        launcher._send("hello", encoded(environ))
+        try:
+            async with asyncio.timeout(_START_BOUND):
+                await asyncio.wait(
+                    (launcher._ready, launcher._over), return_when=asyncio.FIRST_COMPLETED
+                )
+        except TimeoutError:
+            launcher._lose(f"it did not answer within {_START_BOUND:g} seconds")
+        except asyncio.CancelledError:
+            launcher._lose("starting it was cancelled")
+            await launcher.close()
+            raise
+        if launcher._why_lost is not None:
+            await launcher.close()
+            raise RunnerError(f"cannot start the launcher: {launcher._why_lost}")
+        return launcher
+
+    @property
+    def lost(self) -> bool:
+        """Whether the process died, or stopped answering, without being asked to end."""
+        return self._why_lost is not None
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        cwd: Path | str,
+        env: Mapping[str, str],
+        stdout: str,
+        stderr: str,
+        *,
+        timeout: float | None,  # noqa: ASYNC109 - the launcher enforces it, driver present or not
+        grace: float,
+    ) -> ExitStatus:
+        """Run a program and return how it ended, once nothing of its process tree is left.
+
+        Cancelling ends the tree (TERM, KILL after `grace`), waits for that (`grace` and 15
+        seconds at most) and raises `CancelledError`, even if the program had just ended by itself.
+
+        Args:
+            argv: program and arguments; a relative program is looked up in `cwd`, a bare name in
+                the PATH of its environment.
+            cwd: its directory.
+            env: variables added to those that all runs have.
+            stdout: path of the file for its standard output; emptied first.
+            stderr: the same for its standard error.
+            timeout: seconds that it may run, or None.
+            grace: seconds between TERM and KILL, also for processes that it leaves behind.
+
+        Returns:
+            With reason "timeout" where the limit ended it, "lost" where the launcher died, and a
+            `StartFailure` with reason "submit" where it could not be started.
+
+        Raises:
+            OSError: `stdout` or `stderr` cannot be opened because the disk is full, broken or
+                read-only.
+            RunnerClosedError: the launcher was closed.
+        """
+        if self._why_lost is not None:
+            return lost(self._why_lost)
+        if self._closing:
+            raise RunnerClosedError("the launcher is closed; open another one")
+        number = self._count = self._count + 1
+        pending = _Pending(self._loop.create_future(), grace, timeout)
+        self._runs[number] = pending
+        if self._timer is None:
+            self._timer = self._loop.call_later(_PING_EVERY, self._ping)
+        self._send(
+            "start",
+            number,
+            [os.fsencode(word) for word in argv],
+            absolute(cwd),
+            encoded(env),
+            absolute(stdout),
+            absolute(stderr),
+            timeout,
+            grace,
+        )
+        try:
+            return await pending.future
+        except asyncio.CancelledError:
+            await self._end(number, pending)
+            raise
+
+    def end_all(self, grace: float) -> None:
+        """End all runs now, with KILL after `grace` seconds, or their own grace if shorter."""
+        if not self._over.done():
+            self._send("end all", float(grace))
+
+    async def close(self) -> None:
+        """End what is left, with its grace, and the process. Bounded; may be called again."""
+        bound = END_BOUND + max((pending.grace for pending in self._runs.values()), default=0.0)
+        if not self._closing:
+            self._closing = True
+            if not self._over.done():
+                self._send("close")
+        try:
+            await asyncio.wait((self._over,), timeout=bound)
+        finally:
+            if not self._over.done():
+                self._lose("it did not end when it was closed")
+            await self._reap()
+
+    async def _end(self, number: int, pending: _Pending) -> None:
+        """End one run and wait for that, whatever further cancellation comes."""
+        if self._runs.get(number) is not pending:
+            return
+        pending.future = self._loop.create_future()
+        self._send("end", number)
+        await settled(pending.future, pending.grace + END_BOUND)
+
+    def _send(self, *message: Any) -> None:
+        if self._over.done():
+            return
+        if not self._messages:
+            self._loop.call_soon(self._flush)
+        self._messages.append(message)
+
+    def _flush(self) -> None:
+        if self._over.done():
+            return
+        if self._messages:
+            waiting = bool(self._outgoing)
+            self._outgoing += pack(self._messages)
+            self._messages.clear()
+            if waiting:
+                return
+        try:
+            del self._outgoing[: self._socket.send(self._outgoing)]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            return  # its end of file is on the way
+        if self._outgoing:
+            self._loop.add_writer(self._socket, self._drain)
+
+    def _drain(self) -> None:
+        self._loop.remove_writer(self._socket)
+        self._flush()
+
+    def _receive(self) -> None:
+        try:
+            data = self._socket.recv(1 << 18)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._disconnect()
+            return
+        self._silent = 0
+        for message in self._inbox.feed(data):
+            self._handle(message)
+
+    def _handle(self, message: tuple[Any, ...]) -> None:
+        what = message[0]
+        if what == "ready":
+            if not self._ready.done():
+                self._ready.set_result(None)
+        elif what == "gone":
+            self._why_lost = self._why_lost or message[1]
+        elif what in ("end", "failed"):
+            pending = self._runs.pop(message[1], None)
+            if pending is None or pending.future.done():
+                return
+            if self._why_lost is not None:
+                pending.future.set_result(lost(self._why_lost))
+            elif what == "end":
+                _, _, code, timed_out, *facts = message
+                pending.future.set_result(ended(code, timed_out, pending.limit, *facts))
+            else:
+                try:
+                    pending.future.set_result(start_failure(*message[2:]))
+                except OSError as error:
+                    pending.future.set_exception(error)
+
+    def _ping(self) -> None:
+        self._timer = None
+        if not self._runs or self._over.done():
+            return
+        self._silent += 1
+        if self._silent > _PINGS_MISSED:
+            self._lose(f"it did not answer for {_PING_EVERY * _PINGS_MISSED:g} seconds")
+            return
+        self._send("ping")
+        self._timer = self._loop.call_later(_PING_EVERY, self._ping)
+
+    def _lose(self, why: str) -> None:
+        """Give the process up: kill it, and what can be found of its runs."""
+        self._why_lost = self._why_lost or why
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Take note of the end of the connection."""
+        if self._over.done():
+            return
+        self._over.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        if not self._closing or self._runs:
+            self._why_lost = self._why_lost or "the launcher died" + self._last_words()
+        if self._why_lost is not None:
+            kill_session(self._process, self.identity)
+        for pending in self._runs.values():
+            if not pending.future.done():
+                pending.future.set_result(lost(self._why_lost or "the launcher died"))
+        self._runs.clear()
+
+    def _last_words(self) -> str:
+        try:
+            size = os.lseek(self._errors, 0, os.SEEK_END)
+            text = os.pread(self._errors, 2000, max(0, size - 2000)).decode(errors="replace")
+        except OSError:
+            text = ""
+        lines = text.strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+    async def _reap(self) -> None:
+        """Wait for the process, which is ending, and let go of everything."""
+        for _ in range(500):
+            if self._process.poll() is not None:
+                break
+            await asyncio.sleep(0.002)
+        else:
+            self._process.kill()
+            self._process.wait(5)
+        if self._errors >= 0:
+            os.close(self._errors)
+            self._errors = -1

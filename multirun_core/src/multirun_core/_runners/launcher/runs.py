@@ -1,0 +1,324 @@
+"""The runs of one launcher: starting them, noticing their ends, ending whole trees."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+import traceback
+
+from . import tree
+from .owners import Owners
+from .starting import StartError, start
+from .tags import Tags
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+NEVER = float("inf")
+# How long processes that cannot be killed, in uninterruptible sleep, are waited for.
+_PATIENCE = 10.0
+_ROUNDS = 20
+
+
+class LiveRun:
+    """A run from its start to the moment when nothing is left of it.
+
+    Attributes:
+        number: what the driver calls it.
+        pid: of its main process.
+        tag: its mark, 0 for none.
+        cwd: its directory.
+        grace: seconds between TERM and KILL.
+        started: when it was started, in seconds since the epoch.
+        began: the same, by the monotonic clock.
+        booted: the same, in seconds since boot.
+        deadline: when its time is over, by the monotonic clock.
+        main: whether the main process lives.
+        status: how that ended, as wait4(2) says it.
+        ended: when that ended, in seconds since the epoch.
+        cpu: CPU time in seconds.
+        rss: the largest resident set, in the system's unit.
+        timed_out: whether its limit ended it.
+        kill_at: when KILL follows, by the monotonic clock; None while it is not being ended.
+        look_at: when to look for its processes again.
+        told: pids and start times of the processes that TERM was sent to.
+    """
+
+    __slots__ = (
+        "began",
+        "booted",
+        "cpu",
+        "cwd",
+        "deadline",
+        "ended",
+        "grace",
+        "kill_at",
+        "look_at",
+        "main",
+        "number",
+        "pid",
+        "rss",
+        "started",
+        "status",
+        "tag",
+        "timed_out",
+        "told",
+    )
+
+    def __init__(self, number: int, cwd: bytes, grace: float, tag: int) -> None:
+        self.number = number
+        self.cwd = cwd
+        self.grace = grace
+        self.tag = tag
+        self.pid = 0
+        self.started = time.time()
+        self.began = time.monotonic()
+        self.booted = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.deadline = NEVER
+        self.main = True
+        self.status = 0
+        self.ended = 0.0
+        self.cpu = 0.0
+        self.rss = 0
+        self.timed_out = False
+        self.kill_at: float | None = None
+        self.look_at = NEVER
+        self.told: set[tuple[int, int]] = set()
+
+
+class Runs:
+    """All runs of this process, which must be a child subreaper and call `reap` after SIGCHLD.
+
+    Attributes:
+        live: by number, those whose end has not been reported.
+    """
+
+    def __init__(
+        self, base_env: dict[bytes, bytes], null: int, report: Callable[[tuple[Any, ...]], None]
+    ) -> None:
+        self.live: dict[int, LiveRun] = {}
+        self._base_env = base_env
+        self._null = null
+        self._report = report
+        self._mains: dict[int, LiveRun] = {}
+        self._tags = Tags()
+        self._owners = Owners(self._tags, self.live)
+        self._next_deadline = NEVER
+        self._ending: set[LiveRun] = set()
+        self._me = os.getpid()
+        self._children = -1
+        if tree.HAS_CHILDREN:
+            self._children = os.open("/proc/thread-self/children", os.O_RDONLY | os.O_CLOEXEC)
+
+    def start(
+        self,
+        number: int,
+        argv: list[bytes],
+        cwd: bytes,
+        extra: dict[bytes, bytes],
+        stdout: bytes,
+        stderr: bytes,
+        limit: float | None,
+        grace: float,
+    ) -> None:
+        """Start a run, or report why that is not possible."""
+        run = LiveRun(number, cwd, grace, self._tags.take())
+        try:
+            run.pid = start(argv, cwd, self._base_env | extra, stdout, stderr, self._null)
+        except StartError as error:
+            self._tags.give_back(run.tag)
+            self._report(("failed", number, error.errno, error.text, error.stream))
+            return
+        except Exception as error:
+            self._tags.give_back(run.tag)
+            self._report(("failed", number, errno.EINVAL, "cannot start: " + repr(error), None))
+            return
+        if limit is not None:
+            run.deadline = run.began + limit
+            self._next_deadline = min(self._next_deadline, run.deadline)
+        self.live[number] = self._mains[run.pid] = run
+
+    def end(self, run: LiveRun, grace: float) -> None:
+        """Send TERM to the run's tree now, and KILL after `grace` seconds. A shorter one wins."""
+        when = time.monotonic() + grace
+        first = run.kill_at is None
+        if run.kill_at is None or when < run.kill_at:
+            run.kill_at = run.look_at = when
+        self._ending.add(run)
+        if first or grace <= 0:
+            self._look(run)
+
+    def end_all(self, most: float) -> None:
+        """End all runs with their own grace, but no more than `most` seconds."""
+        for run in list(self.live.values()):
+            self.end(run, min(run.grace, most))
+
+    def reap(self) -> None:
+        """Take note of all children that have ended."""
+        touched: list[LiveRun] = []
+        while True:
+            try:
+                # Only looked at first: once it is reaped, nothing tells whose orphan it was.
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if found is None:
+                break
+            pid = found.si_pid
+            run = self._mains.pop(pid, None)
+            if run is None:
+                run = self._owners.owner(pid)
+            _, status, usage = os.wait4(pid, 0)
+            self._owners.forget(pid)
+            if run is None:
+                continue
+            run.cpu += usage.ru_utime + usage.ru_stime
+            run.rss = max(run.rss, usage.ru_maxrss)
+            if pid == run.pid:
+                run.main = False
+                run.status = status
+                run.ended = run.started + time.monotonic() - run.began
+                touched.append(run)
+            elif run in self._ending:
+                touched.append(run)
+        for run in touched:
+            if run.number in self.live:
+                self._look(run)
+
+    def tick(self) -> None:
+        """Do what is due by now."""
+        now = time.monotonic()
+        if now >= self._next_deadline:
+            for run in list(self.live.values()):
+                if now >= run.deadline:
+                    run.deadline = NEVER
+                    if run.main and run.kill_at is None:
+                        run.timed_out = True
+                        self.end(run, run.grace)
+            self._next_deadline = min((run.deadline for run in self.live.values()), default=NEVER)
+        for run in list(self._ending):
+            if now >= run.look_at:
+                self._look(run)
+
+    def due(self) -> float:
+        """Return when `tick` has something to do, by the monotonic clock."""
+        return min(self._next_deadline, min((run.look_at for run in self._ending), default=NEVER))
+
+    def clear(self) -> None:
+        """Kill every child that is left, whosever it is, until there is none, for some seconds."""
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until:
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            self._kill(tree.family(tree.children(self._me)))
+            time.sleep(0.005)
+
+    def _look(self, run: LiveRun) -> None:
+        """See what is left of a run that is being ended, or whose main process has ended."""
+        try:
+            self._end_what_is_left(run)
+        except Exception:
+            # One run's trouble must not become that of the others.
+            self._done(run, -1, traceback.format_exc(limit=-2))
+
+    def _end_what_is_left(self, run: LiveRun) -> None:
+        roots = self._roots(run)
+        if not roots:
+            self._done(run)
+            return
+        now = time.monotonic()
+        if run.kill_at is None:
+            run.kill_at = run.look_at = now + run.grace
+            self._ending.add(run)
+        if now < run.kill_at:
+            self._terminate(run, tree.family(roots))
+            return
+        seen: dict[int, tree.Process] = {}
+        for _ in range(_ROUNDS):
+            before, seen = seen, tree.family(roots)
+            if all(pid in before and before[pid].start == seen[pid].start for pid in seen):
+                break
+            self._kill(seen, run)
+            roots = self._roots(run)
+        if now > run.kill_at + _PATIENCE:
+            self._done(run, len(seen))
+        else:
+            run.look_at = now + 0.05
+
+    def _roots(self, run: LiveRun) -> list[int]:
+        """Return those children of this process that belong to a run; kill what is nobody's."""
+        roots: list[int] = [run.pid] if run.main else []
+        for pid in self._own_children():
+            if pid in self._mains:
+                continue
+            runs = self._owners.candidates(pid)
+            if not runs:
+                self._kill(tree.family([pid]))
+            elif runs == [run]:
+                roots.append(pid)
+        return roots
+
+    def _own_children(self) -> list[int]:
+        if self._children < 0:
+            return tree.children(self._me)
+        data = os.pread(self._children, 4096, 0)
+        if len(data) < 3000:  # the kernel returns at most a page at once
+            return list(map(int, data.split()))
+        return tree.children(self._me)
+
+    def _terminate(self, run: LiveRun, seen: dict[int, tree.Process]) -> None:
+        """Send TERM, once to each process.
+
+        What the main process starts after its TERM is left alone until it has ended: it may be
+        saving its work.
+        """
+        if run.main and run.told:
+            return
+        if run.main:
+            _signal_group(run.pid, signal.SIGTERM)
+        for one in seen.values():
+            key = (one.pid, one.start)
+            if key not in run.told:
+                run.told.add(key)
+                if not run.main or one.group != run.pid:
+                    tree.signal_one(one, signal.SIGTERM)
+                if one.state == b"T":
+                    tree.signal_one(one, signal.SIGCONT)
+
+    def _kill(self, seen: dict[int, tree.Process], run: LiveRun | None = None) -> None:
+        """Send KILL to processes and to their groups, so that none forks itself away."""
+        groups = {one.group for one in seen.values()} - {0, 1, os.getpgrp()}
+        for group in groups:
+            if self._mains.get(group, run) is run:
+                _signal_group(group, signal.SIGKILL)
+        for one in seen.values():
+            tree.signal_one(one, signal.SIGKILL)
+
+    def _done(self, run: LiveRun, left: int = 0, trouble: str | None = None) -> None:
+        """Report the end of a run; its mark stays taken while processes of it are left."""
+        del self.live[run.number]
+        self._ending.discard(run)
+        if run.main:
+            self._mains.pop(run.pid, None)
+        if not left:
+            self._tags.give_back(run.tag)
+        status = None if run.main else os.waitstatus_to_exitcode(run.status)
+        ended = run.ended or None
+        usage = (run.cpu, run.rss)
+        self._report(
+            ("end", run.number, status, run.timed_out, run.started, ended, *usage, left, trouble)
+        )
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except OSError:
+        pass  # it is gone, or another user's: then it is counted as left

@@ -1,0 +1,190 @@
+"""The launcher's process: serves one driver, and takes everything down with it.
+
+It has a session of its own, so no signal of the terminal reaches it. It ends all runs and then
+itself when the driver closes the connection, asks for it, or dies, and at SIGTERM.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+
+from .runs import NEVER, Runs
+from .tags import NAME
+from .wire import Inbox, pack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+# Without its driver, the launcher gives runs no more than this many seconds to end by TERM.
+_LAST_GRACE = 2.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Server:
+    """One connection and the runs behind it."""
+
+    def __init__(self, connection: int, driver: int, base_env: dict[bytes, bytes]) -> None:
+        self._connection = connection
+        self._driver = driver
+        self._inbox = Inbox()
+        self._messages: list[tuple[Any, ...]] = []
+        self._outgoing = bytearray()
+        self._closing = False
+        self._terminated = False
+        self._connected = True
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.runs = Runs(base_env, null, self._messages.append)
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _ignore)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        self._poll = select.epoll()
+        for fd in (self._wake, driver, connection):
+            self._poll.register(fd, select.EPOLLIN)
+
+    def serve(self) -> None:
+        """Work until there is no driver and no run."""
+        self._messages.append(("ready",))
+        while self._connected or self.runs.live:
+            self._flush()
+            if self._closing and not self.runs.live:
+                break
+            due = self.runs.due()
+            wait = -1 if due == NEVER else max(0.0, due - time.monotonic())
+            ready = {fd for fd, _ in self._poll.poll(wait)}
+            if self._driver in ready:
+                self._poll.unregister(self._driver)
+                self._lose_driver()
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+                if self._terminated:
+                    self._terminated = False
+                    self._close("the launcher was ended by SIGTERM", _LAST_GRACE)
+                self.runs.reap()
+            if self._connection in ready and self._connected:
+                self._receive()
+            self.runs.tick()
+        self.runs.clear()
+        self._flush()
+
+    def _receive(self) -> None:
+        try:
+            data = os.read(self._connection, 1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose_driver()
+            return
+        for message in self._inbox.feed(data):
+            self._handle(message)
+
+    def _handle(self, message: tuple[Any, ...]) -> None:
+        what = message[0]
+        if what == "start":
+            if self._closing:
+                self._messages.append(("failed", message[1], 0, "the launcher is ending", None))
+            else:
+                self.runs.start(*message[1:])
+        elif what == "end":
+            run = self.runs.live.get(message[1])
+            if run is not None:
+                self.runs.end(run, run.grace)
+        elif what == "end all":
+            self.runs.end_all(message[1])
+        elif what == "ping":
+            self._messages.append(("pong",))
+        elif what == "close":
+            self._closing = True
+            self.runs.end_all(NEVER)
+
+    def _close(self, why: str, grace: float) -> None:
+        self._closing = True
+        self._messages.append(("gone", why))
+        self.runs.end_all(grace)
+
+    def _lose_driver(self) -> None:
+        if self._connected:
+            self._connected = False
+            self._poll.unregister(self._connection)
+        self._close("", _LAST_GRACE)
+
+    def _flush(self) -> None:
+        if self._messages:
+            self._outgoing += pack(self._messages)
+            self._messages.clear()
+        if not self._connected:
+            self._outgoing.clear()
+        if not self._outgoing:
+            return
+        try:
+            del self._outgoing[: os.write(self._connection, self._outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._lose_driver()
+            return
+        wanted = select.EPOLLIN | (select.EPOLLOUT if self._outgoing else 0)
+        self._poll.modify(self._connection, wanted)
+
+    def _on_terminate(self, number: int, frame: FrameType | None) -> None:
+        self._terminated = True
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing. Unlike SIG_IGN, a handler does not pass to the programs that are started."""
+
+
+def _prepare() -> None:
+    """Become the parent of all orphans below, and start programs with signals as by default."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+    with open("/proc/self/comm", "wb") as name:
+        name.write(NAME)
+    for number in signal.valid_signals():
+        # SIGPIPE and SIGXFSZ are ignored by Python itself, and restored by subprocess.
+        if number in (signal.SIGPIPE, signal.SIGXFSZ):
+            continue
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, _ignore)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _hello(connection: int) -> dict[bytes, bytes]:
+    """Wait for the first message, which holds the environment of all runs."""
+    inbox = Inbox()
+    while data := os.read(connection, 1 << 18):
+        for message in inbox.feed(data):
+            return message[1]  # type: ignore[no-any-return]
+    raise EOFError("the driver closed the connection")
+
+
+def main() -> None:
+    """Serve the connection with the number `sys.argv[-2]` of the driver with pid `sys.argv[-1]`."""
+    connection, pid = map(int, sys.argv[-2:])
+    os.set_inheritable(connection, False)
+    driver = os.pidfd_open(pid)
+    if os.getppid() != pid:
+        return  # it died before it could be watched
+    _prepare()
+    base_env = _hello(connection)
+    os.set_blocking(connection, False)
+    server = Server(connection, driver, base_env)
+    try:
+        server.serve()
+    except BaseException:
+        traceback.print_exc()
+        server.runs.clear()
+        os._exit(1)
