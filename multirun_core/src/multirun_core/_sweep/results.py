@@ -13,12 +13,13 @@ import os
 import pickle
 import stat
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Never, cast
 
 from multirun_core.errors import ResultsError
 
 JSON_NAME, PICKLE_NAME = "results.json", "results.pkl"
 PEEK_BYTES = 4096
+_PEEK_DEPTH = 100  # more could make the journal's reader run out of stack
 
 
 def peek(cwd: Path) -> str | None:
@@ -32,6 +33,8 @@ def peek(cwd: Path) -> str | None:
         if data is None or len(data) > PEEK_BYTES:
             return None
         value = json.loads(data.decode(), parse_constant=_refuse)
+        if data.count(b"[") + data.count(b"{") > _PEEK_DEPTH and _is_deep(value, _PEEK_DEPTH):
+            return None
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (OSError, ValueError, RecursionError):
         return None
@@ -116,6 +119,14 @@ def _open_regular(path: str) -> int:
         os.close(descriptor)
         raise OSError(f"{path!r} is not a regular file")
     return descriptor
+
+
+def _is_deep(value: Any, levels: int) -> bool:
+    """Whether a value of JSON has more than so many levels of lists and objects."""
+    if not isinstance(value, (list, dict)):
+        return False
+    parts = cast("list[Any]", list(value.values()) if isinstance(value, dict) else value)
+    return levels == 0 or any(_is_deep(part, levels - 1) for part in parts)
 
 
 def _refuse(constant: str) -> Never:
