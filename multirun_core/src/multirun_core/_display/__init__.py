@@ -1,0 +1,1 @@
+"""What people see while a sweep runs; it knows statistics, not sweeps."""

@@ -1,0 +1,315 @@
+"""Which runners there are: the local one, and what installed distributions provide.
+
+Each entry point of the group `multirun` is loaded in a `try` of its own, so that a broken plugin
+costs nobody else anything; what went wrong is kept and said when it matters.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from multirun_core._runners.spec import NAME, RunnerSpec
+from multirun_core.errors import (
+    RunnerConflictError,
+    RunnerError,
+    RunnerNotFoundError,
+    RunnerUnavailableError,
+)
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from multirun_core._runners.base import AbstractRunner
+
+GROUP = "multirun"
+STRICT = "MULTIRUN_STRICT_PLUGINS"
+OWN = "multirun-core"
+# Known by name without being installed, so that the advice can be exact.
+KNOWN = {"ssh": "multirun-ssh", "slurm": "multirun-slurm"}
+LOCAL = RunnerSpec(
+    "local",
+    "multirun_core._runners.local:ParallelLocalRunner",
+    "Run on the cores of this machine",
+)
+
+
+class Distribution(Protocol):
+    """What is needed of an installed distribution."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        ...
+
+
+class EntryPoint(Protocol):
+    """What is needed of an entry point; `importlib.metadata.EntryPoint` is one."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def dist(self) -> Distribution | None:
+        """The distribution that it belongs to."""
+        ...
+
+    def load(self) -> Any:
+        """Import what it names."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The distribution that a plugin comes from.
+
+    Attributes:
+        distribution: its name.
+        version: its version; "" where unknown.
+        entry_point: the name of the entry point.
+    """
+
+    distribution: str
+    version: str
+    entry_point: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledRunner:
+    """A runner and the distribution that provides it."""
+
+    spec: RunnerSpec
+    provider: Provider
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """A plugin that could not be loaded, and why."""
+
+    provider: Provider
+    error: BaseException
+
+    @property
+    def why(self) -> str:
+        """The error in one line."""
+        text = " ".join(str(self.error).split())
+        return f"{type(self.error).__name__}: {text}" if text else type(self.error).__name__
+
+
+class Registry:
+    """Finds runners by name.
+
+    Plugins are looked for at the first name that is not built in, and once only.
+    """
+
+    def __init__(self, entry_points: Callable[[], Iterable[EntryPoint]] | None = None) -> None:
+        """Make a registry.
+
+        Args:
+            entry_points: returns the entry points to load; by default those of the group
+                `multirun` of all installed distributions.
+        """
+        self._entry_points = entry_points or _installed_entry_points
+
+    def resolve(self, name: str) -> RunnerSpec:
+        """Return the runner of this name; `local` without looking at any plugin.
+
+        Raises:
+            RunnerNotFoundError: there is none; says what there is and what could be installed.
+            RunnerConflictError: two distributions provide it.
+            RunnerUnavailableError: a plugin cannot be loaded, and MULTIRUN_STRICT_PLUGINS is set.
+        """
+        return LOCAL if name == LOCAL.name else self._find(name).spec
+
+    def factory(self, name: str) -> Callable[..., AbstractRunner]:
+        """Import the runner's factory and return it.
+
+        Raises:
+            RunnerLookupError: there is no such runner, or what provides it cannot be imported.
+        """
+        spec = self.resolve(name)
+        try:
+            return spec.load()
+        except (Exception, SystemExit) as error:
+            provider = OWN if name == LOCAL.name else str(self._find(name).provider)
+            failure = LoadFailure(Provider(provider, "", ""), error)
+            raise RunnerUnavailableError(
+                f"runner {name!r} of {provider} cannot be used: {failure.why}\n"
+                f"  Install what is missing, or report it to the authors of {provider}"
+            ) from error
+
+    def create(self, name: str, options: Mapping[str, Any]) -> AbstractRunner:
+        """Make a runner.
+
+        Raises:
+            RunnerLookupError: there is no such runner, or what provides it cannot be imported.
+            RunnerOptionError: an option is unknown, of another type, or missing.
+            RunnerError: the factory returned no runner.
+        """
+        from multirun_core._options import check_options
+        from multirun_core._runners.base import AbstractRunner
+
+        factory = self.factory(name)
+        check_options(name, factory, options)
+        runner = cast("object", factory(**options))
+        if not isinstance(runner, AbstractRunner):
+            raise RunnerError(
+                f"the factory of runner {name!r} returned {type(runner).__qualname__}, which is "
+                "no AbstractRunner; report it to the authors of that runner"
+            )
+        return runner
+
+    def installed(self) -> Sequence[InstalledRunner]:
+        """Return all runners there are, `local` first; names that clash are there twice."""
+        return self._loaded.runners
+
+    def missing(self) -> Mapping[str, str]:
+        """Return well-known runners that are not installed, with the distribution to install."""
+        names = {one.spec.name for one in self.installed()}
+        return {name: dist for name, dist in KNOWN.items() if name not in names}
+
+    def failures(self) -> Sequence[LoadFailure]:
+        """Return the plugins that could not be loaded, with the reasons."""
+        return self._loaded.failures
+
+    @property
+    def plugins(self) -> pluggy.PluginManager:
+        """All plugins that could be loaded, for calling the hooks that observe."""
+        return self._loaded.manager
+
+    @cached_property
+    def _loaded(self) -> _Loaded:
+        loaded = _Loaded()
+        for entry_point in self._entry_points():
+            loaded.add(entry_point)
+        if loaded.failures and os.environ.get(STRICT, "") not in ("", "0"):
+            raise RunnerUnavailableError(
+                f"{STRICT} is set, and a plugin cannot be loaded: {_told(loaded.failures)}"
+            ) from loaded.failures[0].error
+        return loaded
+
+    def _find(self, name: str) -> InstalledRunner:
+        found = [one for one in self.installed() if one.spec.name == name]
+        if not found:
+            raise RunnerNotFoundError(self._not_found(name))
+        if len(found) > 1:
+            who = " and ".join(str(one.provider) for one in found)
+            raise RunnerConflictError(
+                f"the runner name {name!r} is provided by {who}; uninstall one of them, or pass "
+                "an instance of the runner instead of its name"
+            )
+        return found[0]
+
+    def _not_found(self, name: str) -> str:
+        there = {one.spec.name: one for one in self.installed()}
+        close = get_close_matches(name, [*there, *KNOWN], n=1)
+        lines = [f"no runner named {name!r}." + (f" Did you mean {close[0]!r}?" if close else "")]
+        lines.append(
+            "  installed:      "
+            + ", ".join(f"{key} ({one.provider})" for key, one in there.items())
+        )
+        missing = self.missing()
+        if missing:
+            lines.append(
+                "  not installed:  "
+                + "; ".join(f"{key}: pip install {dist}" for key, dist in missing.items())
+            )
+        if self.failures():
+            lines.append("  failed to load: " + _told(self.failures()))
+        return "\n".join(lines)
+
+
+class _Loaded:
+    """What the entry points gave."""
+
+    def __init__(self) -> None:
+        import pluggy
+
+        from multirun_core import plugins
+
+        self.manager = pluggy.PluginManager(GROUP)
+        self.manager.add_hookspecs(plugins)
+        self.runners = [InstalledRunner(LOCAL, Provider(OWN, _own_version(), LOCAL.name))]
+        self.failures: list[LoadFailure] = []
+
+    def add(self, entry_point: EntryPoint) -> None:
+        """Load one entry point; whatever goes wrong is its own failure."""
+        dist = entry_point.dist
+        provider = Provider(
+            dist.name if dist is not None else "an unknown distribution",
+            dist.version if dist is not None else "",
+            entry_point.name,
+        )
+        try:
+            plugin = entry_point.load()
+            self._register(plugin, f"{provider.distribution}:{provider.entry_point}")
+            specs = self._ask(plugin)
+        except (Exception, SystemExit) as error:
+            self.failures.append(LoadFailure(provider, error))
+            return
+        for spec in specs:
+            self._take(spec, provider)
+
+    def _register(self, plugin: Any, name: str) -> None:
+        try:
+            self.manager.register(plugin, name)
+            # Without this a misspelt hook would never be called and nobody would know.
+            self.manager.check_pending()
+        except BaseException:
+            if self.manager.is_registered(plugin):
+                self.manager.unregister(plugin)
+            raise
+
+    def _ask(self, plugin: Any) -> list[Any]:
+        others = [one for one in self.manager.get_plugins() if one is not plugin]
+        hook = self.manager.subset_hook_caller("multirun_register_runners", others)
+        answers: list[Iterable[Any] | None] = hook()
+        return [spec for answer in answers if answer is not None for spec in answer]
+
+    def _take(self, spec: Any, provider: Provider) -> None:
+        problem = ""
+        if not isinstance(spec, RunnerSpec):
+            problem = f"it registers {spec!r}, which is no RunnerSpec"
+        elif not NAME.match(spec.name):
+            problem = f"the runner name {spec.name!r} must match [a-z][a-z0-9_-]*"
+        elif spec.name == LOCAL.name:
+            if spec.factory == LOCAL.factory:
+                return  # our own plugin
+            problem = f"the runner name 'local' belongs to {OWN}"
+        if problem:
+            self.failures.append(LoadFailure(provider, ValueError(problem)))
+        else:
+            self.runners.append(InstalledRunner(spec, provider))
+
+
+def _told(failures: Sequence[LoadFailure]) -> str:
+    return "; ".join(f"{one.provider.entry_point} ({one.provider}): {one.why}" for one in failures)
+
+
+def _installed_entry_points() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return cast("Iterable[EntryPoint]", entry_points(group=GROUP))
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(OWN)
+    except PackageNotFoundError:
+        return ""
