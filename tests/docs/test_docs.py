@@ -1,0 +1,131 @@
+"""The pages tell the truth: their code runs and prints what they show, and their links lead on."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import multirun_core
+from multirun_core import errors
+
+from .pages import ROOT, anchors, blocks, links, pages
+
+RUN_PAGE = Path(__file__).with_name("run_page.py")
+REFERENCE = ROOT / "docs" / "reference"
+RUN_LANGUAGES = {"python", "console"}
+
+each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def run_page(page: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [sys.executable, "-W", "error", RUN_PAGE, page],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in pages() if any(block.language in RUN_LANGUAGES for block in blocks(page))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    done = run_page(page, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("```python\n1 / 0\n```\n", 'page.md", line 2'),
+        ("```console\n$ true; false\n```\n", "ended with 1, not 0"),
+        ("```console\n$ echo one two\none  three\n```\n", "but it prints"),
+        ("```python\nprint(1)\n```\n<!-- output -->\n```text\n2\n```\n", "but it prints"),
+    ],
+)
+def test_a_page_that_is_wrong_fails(text: str, told: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    done = run_page(page, tmp_path)
+    assert done.returncode != 0
+    assert told in done.stdout + done.stderr
+
+
+def test_a_page_that_is_right_passes(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- file: a.txt -->\n```text\nhello\n```\n\n```python\nx = open('a.txt').read()\n```\n"
+        "in between\n```python\nprint(x)\n```\n<!-- output -->\n```text\nh…o\n```\n"
+        "<!-- not run: it is wrong -->\n```python\n1 / 0\n```\n"
+        "<!-- exit: 3 -->\n```console\n$ echo one; echo two; \\\n  echo 3\none\n…\n$ exit 3\n```\n"
+    )
+    done = run_page(page, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each_page
+def test_blocks_name_their_language_and_reasons(page: Path) -> None:
+    for block in blocks(page):
+        assert block.language, f"{page}:{block.line}: say which language it is, `text` for none"
+        assert block.kind != "not run" or block.value, f"{page}:{block.line}: say why"
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if re.match(r"https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{page}: {link}; there are {anchors(target)}"
+
+
+def test_the_index_names_every_page() -> None:
+    docs = ROOT / "docs"
+    named = {(docs / link.partition("#")[0]).resolve() for link in links(docs / "README.md")}
+    assert set(docs.rglob("*.md")) - {docs / "README.md"} <= named
+
+
+def test_the_reference_names_every_public_name() -> None:
+    text = (REFERENCE / "api.md").read_text() + (REFERENCE / "errors.md").read_text()
+    missing = [name for name in multirun_core.__all__ if f"`{name}" not in text]
+    assert not missing
+
+
+def test_the_reference_names_every_error_with_its_parent() -> None:
+    text = (REFERENCE / "errors.md").read_text()
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.MultirunError):
+            row = re.search(rf"^\| `{error.__name__}` \| (.*?) \|", text, re.MULTILINE)
+            assert row, error.__name__
+            parents = {base.__name__ for base in error.__bases__}
+            assert set(re.findall(r"`(\w+)`", row[1])) == parents, error.__name__
+
+
+def test_the_reference_names_every_command_and_option() -> None:
+    text = (REFERENCE / "cli.md").read_text()
+    from multirun_core._cli import main
+
+    missing = [
+        f"{name}: {option}"
+        for name, command in main.commands.items()
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("-") and f"`{option}" not in text
+    ]
+    missing += [name for name in main.commands if f"## multirun {name}" not in text]
+    assert not missing
