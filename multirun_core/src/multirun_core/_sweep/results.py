@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Never, cast
 
@@ -123,9 +124,13 @@ def _open_regular(path: str) -> int:
 
 def _is_deep(value: Any, levels: int) -> bool:
     """Whether a value of JSON has more than so many levels of lists and objects."""
-    if not isinstance(value, (list, dict)):
+    parts: Iterable[Any]
+    if isinstance(value, dict):
+        parts = cast("dict[str, Any]", value).values()
+    elif isinstance(value, list):
+        parts = cast(Any, value)
+    else:
         return False
-    parts = cast("list[Any]", list(value.values()) if isinstance(value, dict) else value)
     return levels == 0 or any(_is_deep(part, levels - 1) for part in parts)
 
 

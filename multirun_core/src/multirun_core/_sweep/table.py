@@ -105,6 +105,9 @@ _WHOLE = _Whole()
 def _rows(runs: Sequence[Run], names: _Names) -> Iterator[_Row]:
     """Look at each run once, so that a row is one moment of a sweep that is under way."""
     for run in runs:
+        for key in run.params:
+            names.param(key)
+    for run in runs:
         # The result first: a run's status is then never older than its result.
         result, error = None, None
         try:
