@@ -79,12 +79,15 @@ class _Names:
         ]
 
     def param(self, key: str) -> str:
-        return self._params.get(key) or self._add(self._params, key, key, "param.")
+        return self._name(self._params, key, "param.")
 
     def result(self, key: Hashable) -> str:
-        return self._results.get(key) or self._add(self._results, key, str(key), "result.")
+        return self._name(self._results, key, "result.")
 
-    def _add(self, names: dict[Hashable, str], key: Hashable, name: str, prefix: str) -> str:
+    def _name(self, names: dict[Hashable, str], key: Hashable, prefix: str) -> str:
+        if key in names:
+            return names[key]
+        name = str(key)
         while name in self._taken:
             name = prefix + name
         self._taken.add(name)
