@@ -1,0 +1,379 @@
+"""Put a run directory in order for an attempt, and tell what attempts it gives evidence of."""
+# ruff: noqa: PTH100, PTH102, PTH108, PTH116, PTH211
+# Every run is staged, and pathlib would take longer than the system calls.
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from multirun_core._model.run import STDERR, STDOUT
+from multirun_core._staging.content import copy, digest
+from multirun_core._staging.files import (
+    changed_since,
+    content,
+    is_directory,
+    link_target,
+    move,
+    move_below,
+    names_in,
+    new_part,
+    open_up,
+    own_directory,
+    remove_parts,
+    write,
+    write_whole,
+)
+from multirun_core._staging.names import (
+    ATTEMPT,
+    ATTEMPTS,
+    CLEARING,
+    PARAMS,
+    PART,
+    PRIVATE,
+    RUN_FACTS,
+    RUNS,
+    SHARED,
+    left_by_us,
+)
+from multirun_core._staging.store import InputRecord
+from multirun_core._staging.tree import Tree, glance, scan, total_size
+from multirun_core.errors import StagingError
+
+OnRetry: TypeAlias = Literal["restore", "keep"]
+
+_ROUNDS = 3  # a file that is renamed while a directory is read may be missed once
+
+
+class Stager:
+    """Stages the runs of one sweep.
+
+    Every step of it may be the last before the driver is killed: calling `stage` again completes
+    what was begun. Copies and rewritten files are made aside and renamed, so what has its final
+    name is whole; only the `params.json` of a first attempt can be half there.
+
+    Attributes:
+        heavy: whether staging copies data, so that it should not be done on the event loop.
+    """
+
+    def __init__(
+        self, root: Path, records: Sequence[InputRecord], on_retry: OnRetry = "restore"
+    ) -> None:
+        """Prepare for staging.
+
+        Args:
+            root: the sweep's directory.
+            records: what `store_inputs` returned.
+            on_retry: what becomes of other files that an earlier attempt left: "restore" moves
+                them away too, "keep" leaves them.
+        """
+        self._root = os.path.abspath(root)
+        self._runs = f"{self._root}/{RUNS}"
+        self._keep = on_retry == "keep"
+        self._copies = {record.name: record for record in records if record.linkage == "copy"}
+        self._links = {r.name: _link_text(r) for r in records if r.linkage != "copy"}
+        self._outside = [record for record in records if record.linkage == "link"]
+        self._parents = _parents([record.name for record in records])
+        self._stored: dict[str, Tree] = {}
+        self.heavy = bool(self._copies)
+
+    def directory(self, index: int) -> Path:
+        """Return the directory of a run."""
+        return Path(self._directory(index))
+
+    def _directory(self, index: int) -> str:
+        return f"{self._runs}/{index:06d}"
+
+    def stage(self, index: int, params_json: str, attempt: int) -> None:
+        """Put the directory of a run in order for an attempt.
+
+        Results, output and exit records of earlier attempts move to `.multirun/attempts/K/`, K
+        being `attempt` - 1, and so do all other files they left, unless they are to be kept.
+        Inputs and `params.json` are put back as they were at first; changed ones move as well.
+
+        Args:
+            index: the number of the run.
+            params_json: its parameters.
+            attempt: which attempt is to be executed next, from 1.
+
+        Raises:
+            StagingError: an input that is linked to is gone, or the run directory is no directory.
+            OSError: there is no room, or something cannot be written or read.
+        """
+        for record in self._outside:
+            _check_there(record)
+        directory, params = self._directory(index), params_json.encode()
+        fresh = self._make(directory) and attempt == 1
+        if not fresh:
+            self._put_back(directory, params, attempt)
+        self._put_inputs(directory)
+        if fresh:
+            fd = os.open(f"{directory}/{PARAMS}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                write(fd, params)
+            finally:
+                os.close(fd)
+        elif content(f"{directory}/{PARAMS}") != params:
+            write_whole(directory, PARAMS, params)
+
+    def _make(self, directory: str) -> bool:
+        """Make a run directory; False where there is one already."""
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(self._runs)
+            os.mkdir(directory)
+        return True
+
+    def _put_inputs(self, directory: str) -> None:
+        """Put in place what is missing; what is there is as it should be."""
+        for name in self._parents:
+            with suppress(FileExistsError):
+                os.mkdir(f"{directory}/{name}")
+        for name, target in self._links.items():
+            with suppress(FileExistsError):
+                os.symlink(target, f"{directory}/{name}")
+        for name, record in self._copies.items():
+            place = f"{directory}/{name}"
+            if not os.path.lexists(place):
+                aside = new_part(directory)
+                copy(self._stored_tree(record), aside)
+                move(aside, place)
+
+    def _put_back(self, directory: str, params: bytes, attempt: int) -> None:
+        """Take everything out of a directory that does not belong in it before `attempt`."""
+        self._check(directory)
+        remove_parts(directory)
+        private = f"{directory}/{PRIVATE}"
+        if is_directory(private):
+            remove_parts(private)
+        expected = params if attempt > 1 else None
+        changed = [
+            name
+            for name, record in self._copies.items()
+            if os.path.lexists(f"{directory}/{name}")
+            and not self._is_whole_copy(f"{directory}/{name}", record)
+        ]
+        if (
+            attempt > 1
+            or changed
+            or os.path.lexists(f"{private}/{ATTEMPT}")
+            or self._leftovers(directory, expected)
+        ):
+            self._clear(directory, changed, expected, attempt)
+
+    def _check(self, directory: str) -> None:
+        if not is_directory(directory):
+            raise StagingError(
+                f"{directory!r} is not a directory, so the run cannot be staged there; "
+                "move it away and resume the sweep"
+            )
+        for path in (directory, *(f"{directory}/{rel}" for rel in (*self._parents, PRIVATE))):
+            if is_directory(path):
+                open_up(path)
+
+    def _clear(
+        self, directory: str, changed: list[str], params: bytes | None, attempt: int
+    ) -> None:
+        """Move away what earlier attempts left, `changed` copies of inputs included.
+
+        The number of the attempt is written first: from then on, what a process left over from an
+        earlier attempt posts goes elsewhere. The marker tells that what is still there is older.
+        """
+        private = own_directory(f"{directory}/{PRIVATE}")
+        marker = f"{private}/{CLEARING}{attempt}"
+        os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        write_whole(private, ATTEMPT, b"%d\n" % attempt)
+        for _ in range(_ROUNDS):
+            leftovers = changed + self._leftovers(directory, params)
+            if not leftovers:
+                break
+            home = own_directory(own_directory(f"{private}/{ATTEMPTS}") + f"/{attempt - 1}")
+            for rel in leftovers:
+                move_below(directory, rel, home)
+            changed = []
+        for name in names_in(private):
+            if name.startswith(CLEARING):
+                os.unlink(f"{private}/{name}")
+
+    def _leftovers(self, directory: str, params: bytes | None) -> list[str]:
+        """Return what has to go, other than copies of inputs.
+
+        Args:
+            directory: the run directory.
+            params: what `params.json` holds; None before a first attempt, when it may be half
+                there.
+        """
+        return [rel for rel, path in self._walk(directory) if not self._may_stay(rel, path, params)]
+
+    def _may_stay(self, rel: str, path: str, params: bytes | None) -> bool:
+        if rel == PARAMS:
+            found = content(path)
+            return found is not None and (params is None or found == params)
+        if rel in self._copies:
+            return True
+        if rel in self._links:
+            return link_target(path) == self._links[rel]
+        if rel == f"{PRIVATE}/{RUN_FACTS}":
+            return params is None
+        if rel in self._parents or rel.startswith(PRIVATE) or left_by_us(rel):
+            return False
+        return self._keep
+
+    def begun(self, index: int) -> int:
+        """Return how many attempts of a run its directory gives evidence of.
+
+        0 where the directory does not exist, or was staged, whole or in part, and nothing more.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        directory = self._directory(index)
+        if not is_directory(directory):
+            return 0
+        attempts = _attempts(f"{directory}/{PRIVATE}")
+        if attempts.clearing is not None:
+            # What is there is from before the attempt that was being prepared.
+            return max(attempts.clearing - 1, attempts.moved)
+        executed = any(
+            self._is_trace(rel, path, attempts.since) for rel, path in self._walk(directory)
+        )
+        return max(attempts.present if executed else attempts.present - 1, attempts.moved)
+
+    def _is_trace(self, rel: str, path: str, since: int | None) -> bool:
+        """Whether something shows that the present attempt was executed."""
+        if rel in (PARAMS, f"{PRIVATE}/{RUN_FACTS}"):
+            return False
+        target = link_target(path)
+        if target is not None and (target == self._links.get(rel) or _into_shared(rel, target)):
+            return False
+        if rel in self._copies:
+            stored = self._stored_tree(self._copies[rel])
+            try:
+                return glance(scan(path, follow=False)) != glance(stored)
+            except StagingError:
+                return True
+        if since is None or left_by_us(rel) or rel in self._links or rel.startswith(PRIVATE):
+            return True
+        return changed_since(path, since)  # otherwise it was kept
+
+    def _walk(self, directory: str) -> Iterator[tuple[str, str]]:
+        """Yield what is in a run directory, as relative and whole paths.
+
+        Looked into are the directories that we make ourselves. Left out is what we write there.
+        """
+        waiting = [""]
+        while waiting:
+            prefix = waiting.pop()
+            for name in names_in(f"{directory}/{prefix}"):
+                rel = prefix + name
+                path = f"{directory}/{rel}"
+                if prefix == f"{PRIVATE}/":
+                    if name in (ATTEMPT, ATTEMPTS) or name.startswith((PART, CLEARING)):
+                        continue
+                elif not prefix and name.startswith(PART):
+                    continue
+                elif (rel in self._parents or rel == PRIVATE) and is_directory(path):
+                    waiting.append(f"{rel}/")
+                    continue
+                yield rel, path
+
+    def _stored_tree(self, record: InputRecord) -> Tree:
+        tree = self._stored.get(record.name)
+        if tree is None:
+            path = f"{self._root}/{record.stored}"
+            os.lstat(path)  # where the sweep's own copy is gone, this says so plainly
+            tree = self._stored[record.name] = scan(path, follow=False)
+        return tree
+
+    def _is_whole_copy(self, path: str, record: InputRecord) -> bool:
+        stored = self._stored_tree(record)
+        try:
+            there = scan(path, follow=False)
+            return (
+                there[0].kind == stored[0].kind
+                and there[0].executable == stored[0].executable
+                and total_size(there) == record.size
+                and digest(there) == record.sha256
+            )
+        except (OSError, StagingError):
+            return False  # the program left something there that cannot be read
+
+
+def tidy(cwd: str | Path) -> None:
+    """Remove the output files of an attempt that has ended where they are empty."""
+    for name in (STDOUT, STDERR):
+        path = f"{cwd}/{name}"
+        with suppress(FileNotFoundError):
+            found = os.lstat(path)
+            if stat.S_ISREG(found.st_mode) and not found.st_size:
+                os.unlink(path)
+
+
+def _link_text(record: InputRecord) -> str:
+    if record.linkage == "link":
+        return record.path
+    return "../" * (2 + record.name.count("/")) + str(record.stored)
+
+
+def _into_shared(rel: str, target: str) -> bool:
+    """Whether `target` is a link into `shared/` as we make them, perhaps of an older set."""
+    return target.startswith("../" * (2 + rel.count("/")) + f"{SHARED}/")
+
+
+def _parents(names: Sequence[str]) -> list[str]:
+    """Return the directories above the inputs, outer ones first."""
+    parents: dict[str, None] = {}
+    for name in names:
+        parts = name.split("/")
+        parents.update(dict.fromkeys("/".join(parts[:n]) for n in range(1, len(parts))))
+    return list(parents)
+
+
+def _check_there(record: InputRecord) -> None:
+    try:
+        os.stat(record.path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StagingError(
+            f"input {record.name!r}: {record.path!r}, which runs link to, does not exist any more; "
+            "put it back and resume the sweep"
+        ) from None
+
+
+class _Attempts(NamedTuple):
+    """What the private folder of a run directory says.
+
+    Attributes:
+        present: the present attempt.
+        since: when it was prepared, in nanoseconds; None for the first.
+        clearing: the attempt before which the directory was being cleared, or None.
+        moved: the last attempt that files were moved away from, or 0.
+    """
+
+    present: int
+    since: int | None
+    clearing: int | None
+    moved: int
+
+
+def _attempts(private: str) -> _Attempts:
+    names = names_in(private) if is_directory(private) else []
+    clearing = _numbers(name.removeprefix(CLEARING) for name in names if name.startswith(CLEARING))
+    attempts = f"{private}/{ATTEMPTS}"
+    moved = max(_numbers(names_in(attempts) if is_directory(attempts) else []), default=0)
+    present, since = moved + 1, None
+    said = content(f"{private}/{ATTEMPT}")
+    if said is not None and said.strip().isdigit():
+        present, since = int(said), os.stat(f"{private}/{ATTEMPT}").st_mtime_ns
+    return _Attempts(present, since, min(clearing, default=None), moved)
+
+
+def _numbers(names: Iterator[str] | Sequence[str]) -> list[int]:
+    return [int(name) for name in names if name.isascii() and name.isdecimal()]
