@@ -92,8 +92,8 @@ class Keeper(Protocol):
         """Take notice that attempt `run.attempts` is about to be executed."""
         ...
 
-    async def record(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
-        """Return once it is safely on disk that an attempt led to `status`."""
+    def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
+        """Write down that an attempt led to `status`; done once that is safely on disk."""
         ...
 
     def changed(self, run: Run, previous: RunStatus) -> None:

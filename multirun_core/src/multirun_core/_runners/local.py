@@ -87,7 +87,7 @@ class ParallelLocalRunner(TaskRunner):
         Raises:
             RunnerError: it cannot be started.
         """
-        from multirun_core._runners.launcher import open_launcher
+        from multirun_core._runners.launcher.threads import open_launcher
 
         self._launcher = await open_launcher(base_environment())
         self.guardian = self._launcher.identity

@@ -8,6 +8,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -89,7 +90,7 @@ class TaskRunner(AbstractRunner):
         self._live: set[asyncio.Task[None]] = set()
         self._waiting: list[Run] = []
         self._owner: object | None = None
-        self._opening: asyncio.Lock | None = None
+        self._opening = asyncio.Lock()
         self._opened = False
 
     # What an author writes.
@@ -204,8 +205,7 @@ class TaskRunner(AbstractRunner):
 
     async def ready(self, *, anew: bool = False) -> None:
         """Open the runner unless it is open; `anew` closes it first, since it is broken."""
-        if self._opening is None:
-            self._opening = asyncio.Lock()
+        self._bind()
         async with self._opening:
             if anew and self._opened:
                 self._opened = False
@@ -232,13 +232,18 @@ class TaskRunner(AbstractRunner):
     def _slots(self) -> asyncio.Semaphore | None:
         return None if self.max_parallel is None else asyncio.Semaphore(self.max_parallel)
 
-    def _start(self, run: Run) -> None:
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        """Belong to the running loop; locks and semaphores belong to the one that used them."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # Semaphores belong to the loop that first waited on them.
             self.semaphore, self._staging = self._slots(), asyncio.Semaphore(_STAGED_AHEAD)
+            self._opening, self._opened = asyncio.Lock(), False
             self._live.clear()
-            self._opening, self._opened, self._loop = None, False, loop
+            self._loop = loop
+        return loop
+
+    def _start(self, run: Run) -> None:
+        loop = self._bind()
         run.task = loop.create_task(self._drive(run))
         self._live.add(run.task)
         run.task.add_done_callback(self._live.discard)
@@ -303,7 +308,7 @@ class TaskRunner(AbstractRunner):
         timer = asyncio.timeout(limit)
         try:
             async with timer:
-                return await self.execute(run)
+                return _timed(await self.execute(run), run)
         except SubmitError as error:
             reason, message = "submit", str(error)
         except Exception as error:
@@ -322,16 +327,21 @@ class TaskRunner(AbstractRunner):
         """Write down the end of an attempt, then show it; a cancellation waits for that."""
         cancelled: asyncio.CancelledError | None = None
         if run.keeper is not None:
-            recording = asyncio.ensure_future(run.keeper.record(run, status, end))
-            while not recording.done():
+            recorded = run.keeper.record(run, status, end)
+            while not recorded.done():
                 try:
-                    await asyncio.shield(recording)
+                    await asyncio.shield(recorded)
                 except asyncio.CancelledError as error:
-                    if recording.cancelled():
-                        raise
                     cancelled = error
-            recording.result()
+            recorded.result()
         run.take(end)
         run.status = status
         if cancelled is not None:
             raise cancelled
+
+
+def _timed(end: ExitStatus, run: Run) -> ExitStatus:
+    """Fill in the times where the author's `execute` gave none."""
+    if end.started is not None or end.cause in ("submit", "staging"):
+        return end
+    return replace(end, started=run.started, ended=end.ended or time.time())

@@ -21,6 +21,7 @@ from multirun_core._sweep.call import (
 )
 from multirun_core._sweep.conduct import Conductor
 from multirun_core._sweep.facade import Interrupted, run_blocking
+from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
 from multirun_core.errors import SweepError
 
@@ -236,7 +237,7 @@ def resume(
             it was given is not to be had.
         Interrupted: a signal has ended it.
     """
-    root = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    root = absolute(path)
     manifest = Manifest.read(root)
     if "name" not in manifest.runner:
         raise SweepError(

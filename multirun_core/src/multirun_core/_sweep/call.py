@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -15,7 +15,10 @@ from multirun_core._model.policy import Policy
 from multirun_core._runners.base import AbstractRunner
 from multirun_core._runners.task import TaskRunner
 from multirun_core._staging.inputs import Input, check_inputs
-from multirun_core.errors import UsageError
+from multirun_core._staging.store import InputRecord, stored_names
+from multirun_core._sweep.layout import absolute
+from multirun_core._sweep.manifest import Manifest
+from multirun_core.errors import SweepNotFoundError, UsageError
 
 if TYPE_CHECKING:
     from multirun_core._model.files import FileResource
@@ -122,16 +125,19 @@ def check_call(
     if on_retry not in get_args(OnRetry):
         raise UsageError(f"on_retry is {on_retry!r}; it must be 'restore' or 'keep'")
     chosen, record = choose_runner(runner, runner_options)
-    root = Path(output_path) if output_path is not None else _default_root()
+    root = absolute(output_path if output_path is not None else _default_root())
+    resume = resume or rerun is not None
     return Call(
-        root=Path(os.path.abspath(root)),  # noqa: PTH100 - resolve() would follow links
+        root=root,
         cmd=words,
         runs=check_runs(runs, words),
-        inputs=check_inputs(input_files),
+        inputs=check_inputs(
+            input_files, root=root, stored=_names_stored(root) if resume else frozenset()
+        ),
         runner=chosen,
         runner_record=record,
         policy=merge_policy(chosen.policy, timeout=timeout, retries=retries, env=env),
-        resume=resume or rerun is not None,
+        resume=resume,
         rerun=check_rerun(rerun),
         max_failures=max_failures,
         on_retry=on_retry,
@@ -224,6 +230,15 @@ def merge_policy(
                 f"{name} is given to multirun and to the runner too; give it to one of them"
             )
     return replace(own, **given)
+
+
+def _names_stored(root: Path) -> Collection[str]:
+    """Return the inputs that a sweep which is resumed holds copies of: they may be gone."""
+    try:
+        inputs = Manifest.read(root).inputs
+    except SweepNotFoundError:
+        return ()
+    return stored_names(root, map(InputRecord.from_json, inputs))
 
 
 def _default_root() -> Path:

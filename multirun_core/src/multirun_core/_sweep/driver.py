@@ -93,7 +93,7 @@ class Driver(Reader):
             )
         )
 
-    async def record(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
+    def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Write the end of an attempt down, flushed, with its result where that is small."""
         reason = (self.stopping or "cancelled") if status == "skipped" else end.cause
         facts: dict[str, Any] = {
@@ -120,9 +120,9 @@ class Driver(Reader):
                 line = f'{line[:-1]}, "result": {run.inline_result}}}'
             self._journal.after_flush(partial(tidy, directory))
         self._journal.append(line.encode() + b"\n")
-        await self._journal.flush()
         if status == "failure" and reason != "cancelled":
             self._count_failure()
+        return self._journal.flushed()
 
     def _count_failure(self) -> None:
         self._failures += 1

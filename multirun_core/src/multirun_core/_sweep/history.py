@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import json
 
 from multirun_core._model.run import Run
 from multirun_core._sweep import segment

@@ -58,6 +58,21 @@ class Journal:
         """Have something done, off the event loop, once the lines added so far are on disk."""
         self._chores.append(chore)
 
+    def flushed(self) -> asyncio.Future[None]:
+        """Return what is done once all lines added so far are on disk; many may share it.
+
+        It fails with JournalError where they cannot be written, with SweepSupersededError where
+        another driver has taken over.
+        """
+        if self._broken is not None:
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(self._broken)
+            return failed
+        self.append(b"")
+        if self._group is None:
+            raise AssertionError("append() opens a group")
+        return self._group
+
     async def flush(self) -> None:
         """Return once all lines added so far are on disk. Cancelling it cancels no writing.
 
@@ -65,12 +80,7 @@ class Journal:
             JournalError: they cannot be written.
             SweepSupersededError: another driver has taken over.
         """
-        if self._broken is not None:
-            raise self._broken
-        if self._group is None:
-            self.append(b"")
-        if self._group is not None:
-            await asyncio.shield(self._group)
+        await asyncio.shield(self.flushed())
 
     def check_ours(self) -> None:
         """Raise `SweepSupersededError` if another driver has taken the sweep over."""

@@ -16,6 +16,7 @@ from multirun_core._sweep.layout import RUNS
 from multirun_core.errors import RunnerClosedError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping, Sequence
 
     from multirun_core._model.run import ExitStatus, Run
@@ -84,6 +85,6 @@ class Reader:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be executed")
 
-    async def record(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
+    def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot end {status}")

@@ -19,6 +19,11 @@ def is_own(name: str) -> bool:
     return name in OWN_NAMES or name.startswith(f".{MANIFEST}.")
 
 
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path that a later change of the current directory does not change."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file aside, flush it, and rename it into place.
 

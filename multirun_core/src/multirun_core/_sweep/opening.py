@@ -16,6 +16,7 @@ from pathlib import Path
 from multirun_core._model import params
 from multirun_core._model.run import Run
 from multirun_core._staging.inputs import Input
+from multirun_core._staging.room import check_room
 from multirun_core._staging.store import InputRecord, changes, store_inputs
 from multirun_core._sweep import segment
 from multirun_core._sweep.call import Call
@@ -147,6 +148,7 @@ def _look(call: Call, number: int) -> Opened:
     manifest, inputs, notes = _settle(call, old)
     opened = Opened(number=number, history=history, manifest=manifest, inputs=inputs, notes=notes)
     _select(call, opened)
+    opened.notes += check_room(call.root, inputs, len(opened.todo))
     return opened
 
 
@@ -177,7 +179,7 @@ def _settle(call: Call, old: Manifest | None) -> tuple[Manifest, list[InputRecor
     if old is not None:
         if call.cmd is not None and call.cmd != old.cmd:
             differences.append(f"the command was {old.cmd} and now is {call.cmd}")
-        changed, gone = changes(inputs, known, call.root)
+        changed, gone = changes(inputs, known)
         differences += changed
         notes += gone
     if differences and not call.accept_changes:

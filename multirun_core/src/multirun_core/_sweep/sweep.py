@@ -11,7 +11,7 @@ from multirun_core._model.status import RunStatistics
 from multirun_core._sweep import segment
 from multirun_core._sweep.history import History
 from multirun_core._sweep.keeper import Reader
-from multirun_core._sweep.layout import JOURNAL
+from multirun_core._sweep.layout import JOURNAL, absolute
 from multirun_core._sweep.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Sweep:
             SweepNotFoundError: the directory holds no sweep.
             JournalError: its journal is damaged.
         """
-        root = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        root = absolute(path)
         manifest = Manifest.read(root)
         history = History.read(root)
         sweep = cls(Reader(root, manifest.cmd, history.runs, allow_pickle=allow_pickle))

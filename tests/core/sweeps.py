@@ -1,0 +1,70 @@
+"""What the tests of whole sweeps share: programs, and looking at what is on disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from multirun_core._sweep import segment
+from multirun_core._sweep.layout import JOURNAL
+
+# Leaves a mark for each execution and posts twice its parameter, as any language could.
+PROGRAM = [
+    "sh",
+    "-c",
+    'echo "$MULTIRUN_ATTEMPT" >> "$MARKS/$MULTIRUN_INDEX" && '
+    'echo "{\\"twice\\": $((2 * MULTIRUN_PARAM_N))}" > results.tmp && '
+    "mv results.tmp results.json",
+]
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """Return what `condition` does once it is true; fail after some time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {condition}"
+        time.sleep(0.005)
+    return value
+
+
+def events(root: Path) -> list[dict[str, Any]]:
+    """Return all events of a sweep's journal."""
+    folder = root / JOURNAL
+    return [
+        event
+        for number in segment.numbers(folder)
+        for event in segment.read(segment.path_of(folder, number))
+    ]
+
+
+def successes(root: Path) -> Counter[int]:
+    """Return how often the journal says of each run that it succeeded."""
+    return Counter(
+        event["run"]
+        for event in events(root)
+        if event["event"] == "end" and event["status"] == "success"
+    )
+
+
+def executions(marks: Path) -> Counter[int]:
+    """Return how often each run was executed, by the marks that `PROGRAM` left."""
+    return Counter({int(path.name): len(path.read_text().split()) for path in marks.iterdir()})
+
+
+def processes_with(text: str) -> dict[int, str]:
+    """Return the processes whose environment or command holds a text: pid and command."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        if int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            if text.encode() in command + (entry / "environ").read_bytes():
+                found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+    return found
