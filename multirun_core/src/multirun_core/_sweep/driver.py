@@ -95,7 +95,7 @@ class Driver(Reader):
 
     def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Write the end of an attempt down, flushed, with its result where that is small."""
-        reason = (self.stopping or "cancelled") if status == "skipped" else end.cause
+        reason = self.stopping or end.cause if status == "skipped" else end.cause
         facts: dict[str, Any] = {
             "event": "end",
             "run": run.index,
@@ -123,6 +123,12 @@ class Driver(Reader):
         if status == "failure" and reason != "cancelled":
             self._count_failure()
         return self._journal.flushed()
+
+    def changed(self, run: Run, previous: RunStatus) -> None:
+        """Keep the counts, and say of a run that never began why the sweep stopped."""
+        super().changed(run, previous)
+        if run.status == "skipped" and run.reason == "cancelled":
+            run.reason = self.stopping or run.reason
 
     def _count_failure(self) -> None:
         self._failures += 1

@@ -134,6 +134,8 @@ def _claim(journal: Path, *, take_over: bool) -> int:
 
 
 def _look(call: Call, number: int) -> Opened:
+    for leftover in call.root.glob(f".{MANIFEST}.*"):
+        leftover.unlink(missing_ok=True)
     history = History.read(call.root, below=number) if number > 1 else History()
     _await_guardians(history, end_them=call.take_over)
     began_before = (call.root / MANIFEST).exists()

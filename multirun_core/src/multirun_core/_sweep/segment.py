@@ -108,7 +108,7 @@ def create(directory: Path, number: int, first: dict[str, Any]) -> Path:
     aside.write_bytes(encode(first))
     try:
         os.link(aside, path)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # the other one also removes leftovers
         writer = last_writer(directory)
         raise SweepLockedError(
             f"{directory.parent}: {writer.process if writer else 'another process'} has just "
@@ -121,6 +121,8 @@ def create(directory: Path, number: int, first: dict[str, Any]) -> Path:
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
+    for leftover in directory.glob(".[0-9]*.tmp"):
+        leftover.unlink(missing_ok=True)
     flush_directory(directory)
     return path
 
