@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from multirun_core._sweep.results import load
 
 from multirun_core import NotInRunError, ResultsError, postRunResults
@@ -130,6 +130,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(values)
 def test_whatever_is_posted_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, value: Any

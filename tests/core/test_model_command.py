@@ -7,7 +7,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from multirun_core._model.command import check_command, check_filled, fill
 
 from multirun_core import ParamError, UsageError
@@ -63,6 +63,7 @@ def test_without_parameters_nothing_changes() -> None:
     assert fill(("a", "b"), {"a": 1}) == ["a", "b"]
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet="{}ab $", max_size=30),
     st.dictionaries(st.text(alphabet="ab{}", max_size=3), st.text(alphabet="{}ab", max_size=4)),
@@ -73,6 +74,7 @@ def test_fill_ends_and_leaves_other_text_alone(word: str, params: dict[str, Any]
         assert filled == word
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_any_text_is_put_in_as_it_is(text: str) -> None:
     assert fill(["x{p}y"], {"p": text}) == [f"x{text}y"]

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import given
+from hypothesis import given, settings
 from multirun_core._model.environment import MAX_TOTAL_BYTES, MAX_VALUE_BYTES, run_environment
 
 ALWAYS = {"MULTIRUN_RUN_DIR": "/run dir", "MULTIRUN_INDEX": "7", "MULTIRUN_ATTEMPT": "2"}
@@ -89,6 +89,7 @@ def test_a_program_with_very_many_parameters_still_starts() -> None:
     assert int(done.stdout) == len(env) - 4
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text() | st.text(st.characters(categories=["Cs"]))))
 def test_every_parameter_is_there_or_listed(params: dict[str, Any]) -> None:
     found = variables(params)

@@ -15,7 +15,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from multirun_core._model.params import identity, to_json, to_text
 
 from multirun_core import MultirunError, ParamError, UsageError
@@ -67,6 +67,7 @@ plain = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), plain))
 def test_json_values_come_through_as_they_are(params: dict[str, Any]) -> None:
     found = json.loads(to_json(0, params))
@@ -119,6 +120,7 @@ def test_documented_conversions(value: Any, expected: Any) -> None:
     assert repr(found) == repr(expected)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**63), 2**63 - 1))
 def test_numpy_numbers_keep_every_bit(real: float, whole: int) -> None:
     assert repr(converted(np.array([real]))) == repr([real])
@@ -210,6 +212,7 @@ def test_undecodable_paths_keep_their_bytes() -> None:
     assert converted(path) == "/a/\udcff"
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), plain, max_size=5), st.randoms(use_true_random=False))
 def test_identity_does_not_depend_on_the_order_of_names(
     params: dict[str, Any], moments: Any

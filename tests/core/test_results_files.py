@@ -10,7 +10,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from multirun_core._sweep.results import PEEK_BYTES, load, peek
 
 from multirun_core import ResultsError
@@ -45,6 +45,7 @@ def test_nothing_posted(cwd: Path) -> None:
         assert load(directory, allow_pickle=False) is None
 
 
+@settings(deadline=None)
 @given(json_values)
 def test_what_peek_gives_is_what_load_reads(
     tmp_path_factory: pytest.TempPathFactory, value: Any
