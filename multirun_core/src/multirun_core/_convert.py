@@ -11,9 +11,8 @@ import typing
 from pathlib import PurePath
 from typing import Any, Literal, Union, get_args, get_origin
 
-_WORDS: dict[str, bool] = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(
-    ("false", "no", "off", "0"), False
-)
+_WORDS = {"true": True, "yes": True, "on": True, "1": True,
+          "false": False, "no": False, "off": False, "0": False}  # fmt: skip
 _NONE = ("none", "null")
 _SEQUENCES = (
     list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable,

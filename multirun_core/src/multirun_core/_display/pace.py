@@ -65,11 +65,13 @@ def rate_text(rate: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Say a duration in two units at most: `42 s`, `31 min`, `5 h 20 min`, `3 d 4 h`."""
+    """Say a duration in two units at most: `8 ms`, `42 s`, `31 min`, `5 h 20 min`, `3 d 4 h`."""
     seconds = max(0.0, seconds)
     minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 99.5:
-        return f"{seconds:.0f} s" if seconds >= 9.95 or seconds < 0.05 else f"{seconds:.1f} s"
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
     if minutes < 100:
         return f"{minutes} min"
     if hours < 48:
