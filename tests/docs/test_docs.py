@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import multirun_core
@@ -119,14 +120,16 @@ def test_the_reference_names_every_error_with_its_parent() -> None:
 
 def test_the_reference_names_every_command_and_option() -> None:
     text = (REFERENCE / "cli.md").read_text()
-    from multirun_core._cli import main
+    from multirun_core._cli.program import COMMANDS, program
 
-    missing = [
-        f"{name}: {option}"
-        for name, command in main.commands.items()
-        for parameter in command.params
-        for option in parameter.opts
-        if option.startswith("-") and f"`{option}" not in text
-    ]
-    missing += [name for name in main.commands if f"## multirun {name}" not in text]
+    missing = [name for name in COMMANDS if f"## multirun {name}\n" not in text]
+    for name in COMMANDS:
+        command = program.get_command(click.Context(program), name)
+        assert command is not None
+        missing += [
+            f"{name}: {option}"
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+            if option.startswith("-") and not re.search(rf"`{option}[ `]", text)
+        ]
     assert not missing
