@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def absolute(path: Path | str) -> bytes:
-    """Return the absolute form of a path as the system has it."""
-    return os.path.abspath(os.fsencode(path))
+    """Return an absolute path as the system has it; ".." stays, for it may follow a link."""
+    return os.path.join(os.getcwdb(), os.fsencode(path))
 
 
 def encoded(env: Mapping[Any, Any]) -> dict[bytes, bytes]:

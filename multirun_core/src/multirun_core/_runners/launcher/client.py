@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from multirun_core._runners.launcher.arguments import absolute, encoded
 from multirun_core._runners.launcher.ends import END_BOUND, ended, lost, settled, start_failure
 from multirun_core._runners.launcher.process import kill_session, spawn
-from multirun_core._runners.launcher.wire import Inbox, pack
+from multirun_core._runners.launcher.wire import PORTION, Inbox, pack
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import RunnerClosedError, RunnerError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _START_BOUND = 30.0
 _PING_EVERY = 10.0
 _PINGS_MISSED = 12
+_REAP_LOOKS = 1000
+_REAP_EVERY = 0.002
 
 
 class _Pending:
@@ -159,11 +161,7 @@ class Launcher:
         if self._closing:
             raise RunnerClosedError("the launcher is closed; open another one")
         number = self._count = self._count + 1
-        pending = _Pending(self._loop.create_future(), grace, timeout)
-        self._runs[number] = pending
-        if self._timer is None:
-            self._timer = self._loop.call_later(_PING_EVERY, self._ping)
-        self._send(
+        message = (
             "start",
             number,
             [os.fsencode(word) for word in argv],
@@ -174,6 +172,11 @@ class Launcher:
             timeout,
             grace,
         )
+        pending = _Pending(self._loop.create_future(), grace, timeout)
+        self._runs[number] = pending
+        if self._timer is None:
+            self._timer = self._loop.call_later(_PING_EVERY, self._ping)
+        self._send(*message)
         try:
             return await pending.future
         except asyncio.CancelledError:
@@ -186,7 +189,10 @@ class Launcher:
             self._send("end all", float(grace))
 
     async def close(self) -> None:
-        """End what is left, with its grace, and the process. Bounded; may be called again."""
+        """End what is left, with its grace, and the process. Bounded; may be called again.
+
+        Cancelled, it ends what is left by KILL at once, then raises `CancelledError`.
+        """
         bound = END_BOUND + max((pending.grace for pending in self._runs.values()), default=0.0)
         if not self._closing:
             self._closing = True
@@ -194,6 +200,10 @@ class Launcher:
                 self._send("close")
         try:
             await asyncio.wait((self._over,), timeout=bound)
+        except asyncio.CancelledError:
+            self.end_all(0)
+            await settled(self._over, END_BOUND)
+            raise
         finally:
             if not self._over.done():
                 self._lose("it did not end when it was closed")
@@ -238,7 +248,7 @@ class Launcher:
 
     def _receive(self) -> None:
         try:
-            data = self._socket.recv(1 << 18)
+            data = self._socket.recv(PORTION)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -318,13 +328,19 @@ class Launcher:
 
     async def _reap(self) -> None:
         """Wait for the process, which is ending, and let go of everything."""
-        for _ in range(500):
+        cancelled = False
+        for _ in range(_REAP_LOOKS):
             if self._process.poll() is not None:
                 break
-            await asyncio.sleep(0.002)
+            try:
+                await asyncio.sleep(_REAP_EVERY)
+            except asyncio.CancelledError:
+                cancelled = True
         else:
             self._process.kill()
-            self._process.wait(5)
+            self._process.wait(_REAP_LOOKS * _REAP_EVERY)
         if self._errors >= 0:
             os.close(self._errors)
             self._errors = -1
+        if cancelled:
+            raise asyncio.CancelledError

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from multirun_core._model.run import ExitStatus
 
@@ -87,8 +88,8 @@ def ended(
     )
 
 
-async def settled(future: asyncio.Future[ExitStatus], bound: float) -> None:
-    """Wait for a run's end for `bound` seconds at most, whatever further cancellation comes.
+async def settled(future: asyncio.Future[Any], bound: float) -> None:
+    """Wait for an end for `bound` seconds at most, whatever further cancellation comes.
 
     The caller raises `CancelledError` afterwards.
     """

@@ -47,17 +47,17 @@ def _why(
     if number == errno.E2BIG:
         size = sum(map(len, argv)) + sum(len(key) + len(value) + 1 for key, value in env.items())
         return (
-            f"its arguments and environment are too long ({size} bytes in all, and one alone may have "
-            "128 KiB on Linux); pass them in a file"
+            f"its arguments and environment are too long ({size} bytes in all; on Linux each may "
+            "have 128 KiB); pass them in a file"
         )
+    if not isinstance(error, OSError):
+        return f"{error}; look at its arguments and environment"
     if not os.path.isdir(cwd) or not os.access(cwd, os.X_OK):
         try:
             os.stat(os.path.join(cwd, b"."))
         except OSError as problem:
             number = problem.errno or number
         return f"its directory {os.fsdecode(cwd)!r} cannot be entered: {os.strerror(number)}"
-    if not isinstance(error, OSError):
-        return f"{error}; look at its arguments and environment"
     if b"/" in argv[0]:
         file = os.path.join(cwd, argv[0])
     else:
@@ -65,7 +65,8 @@ def _why(
             file = find(argv[0], env, cwd)
         except FileNotFoundError:
             folders = os.fsdecode(b":".join(search_path(env)))
-            return f"no such program in PATH ({folders}); install it, or give its path{_here(argv[0], cwd)}"
+            hint = _here(argv[0], cwd)
+            return f"no such program in PATH ({folders}); install it, or give its path{hint}"
         except PermissionError as problem:
             file = problem.filename
     return _about_file(file, number)
@@ -82,7 +83,8 @@ def _about_file(file: bytes, number: int) -> str:
     try:
         mode = os.stat(file).st_mode
     except OSError as problem:
-        return f"{shown!r}: {os.strerror(problem.errno or number)}; relative paths are looked up in the run directory"
+        text = os.strerror(problem.errno or number)
+        return f"{shown!r}: {text}; relative paths are looked up in the run directory"
     if stat.S_ISDIR(mode):
         return f"{shown!r} is a directory"
     if not os.access(file, os.X_OK):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from multirun_core._transport.process import ProcessId
 
 # The launcher imports its modules as a package of its own, so as not to import all of this one.
+_ROUNDS = 20
 _CODE = "import sys; sys.path.append(sys.argv[1]); from launcher import server; server.main()"
 
 
@@ -50,15 +51,13 @@ def kill_session(process: subprocess.Popen[bytes], identity: ProcessId) -> None:
     leader = tree.process(process.pid)
     if leader is None or (leader.state != b"Z" and str(leader.start) != identity.start):
         return
-    if leader.state != b"Z":
-        os.kill(process.pid, signal.SIGKILL)
-    for _ in range(50):
-        members = [
-            one.pid
-            for one in tree.processes().values()
-            if one.session == process.pid and one.state != b"Z" and one.pid != process.pid
-        ]
-        if not members:
-            break
-        for one in tree.family(members).values():
+    for _ in range(_ROUNDS):
+        # While the launcher lives, the orphans are its children; later, only their sessions tell.
+        everybody = tree.processes().values()
+        members = {one.pid for one in everybody if one.session == process.pid}
+        family = tree.family({process.pid} | members)
+        alive = [one for one in family.values() if one.state != b"Z"]
+        for one in alive:
             tree.signal_one(one, signal.SIGKILL)
+        if not alive:
+            break

@@ -16,7 +16,7 @@ import traceback
 
 from .runs import NEVER, Runs
 from .tags import NAME
-from .wire import Inbox, pack
+from .wire import PORTION, Inbox, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Server:
         self._closing = False
         self._terminated = False
         self._connected = True
+        self._blocked = False
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self.runs = Runs(base_env, null, self._messages.append)
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -77,7 +78,7 @@ class Server:
 
     def _receive(self) -> None:
         try:
-            data = os.read(self._connection, 1 << 18)
+            data = os.read(self._connection, PORTION)
         except BlockingIOError:
             return
         except OSError:
@@ -133,8 +134,10 @@ class Server:
         except OSError:
             self._lose_driver()
             return
-        wanted = select.EPOLLIN | (select.EPOLLOUT if self._outgoing else 0)
-        self._poll.modify(self._connection, wanted)
+        if bool(self._outgoing) != self._blocked:
+            self._blocked = not self._blocked
+            wanted = select.EPOLLIN | (select.EPOLLOUT if self._blocked else 0)
+            self._poll.modify(self._connection, wanted)
 
     def _on_terminate(self, number: int, frame: FrameType | None) -> None:
         self._terminated = True
@@ -165,7 +168,7 @@ def _prepare() -> None:
 def _hello(connection: int) -> dict[bytes, bytes]:
     """Wait for the first message, which holds the environment of all runs."""
     inbox = Inbox()
-    while data := os.read(connection, 1 << 18):
+    while data := os.read(connection, PORTION):
         for message in inbox.feed(data):
             return message[1]  # type: ignore[no-any-return]
     raise EOFError("the driver closed the connection")

@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from multirun_core._runners.launcher import tree
 from multirun_core._runners.launcher.arguments import absolute, encoded
 from multirun_core._runners.launcher.client import Launcher
 from multirun_core._runners.launcher.ends import END_BOUND, ended, settled, start_failure
@@ -79,11 +80,10 @@ class _Child:
         self._reaped = False
         self._lock = threading.Lock()
 
-    def signal(self, number: int) -> None:
-        """Send a signal to its group while its pid is certain to be its own."""
+    def signal(self, number: int) -> bool:
+        """Send a signal to its group while its pid is certain to be its own; tell if it was."""
         with self._lock:
-            if not self._reaped:
-                _signal_group(self.pid, number)
+            return not self._reaped and _signal_group(self.pid, number)
 
     def wait(self) -> tuple[int, resource.struct_rusage]:
         """Wait for its end; return its wait status and usage. In a thread of its own."""
@@ -103,7 +103,7 @@ class _Child:
             return 0
         if self.kill_at is None:
             self.kill_at = time.monotonic() + self.grace
-        while _signal_group(self.pid, 0):
+        while _signal_group(self.pid, 0) and _lives(self.pid):
             late = time.monotonic() - self.kill_at
             if late > _PATIENCE:
                 return 1
@@ -111,6 +111,13 @@ class _Child:
                 _signal_group(self.pid, signal.SIGKILL)
             time.sleep(_LOOK_EVERY)
         return 0
+
+
+def _lives(group: int) -> bool:
+    """Whether a process group has members that are no zombies, as far as that can be told."""
+    return not tree.HAS_PROC or any(
+        one.group == group and one.state != b"Z" for one in tree.processes().values()
+    )
 
 
 def _signal_group(group: int, number: int) -> bool:
@@ -199,16 +206,16 @@ class ThreadLauncher:
 
     def _time_out(self, child: _Child) -> None:
         if child.kill_at is None:
-            child.timed_out = True
-            self._end(child, child.grace)
+            child.timed_out = self._end(child, child.grace)
 
-    def _end(self, child: _Child, grace: float) -> None:
+    def _end(self, child: _Child, grace: float) -> bool:
+        """Begin to end a run; whether its main process still lived."""
         when = time.monotonic() + grace
-        if child.kill_at is None:
-            child.signal(signal.SIGTERM)
+        alive = child.kill_at is None and child.signal(signal.SIGTERM)
         if child.kill_at is None or when < child.kill_at:
             child.kill_at = when
             self._loop.call_later(grace, child.signal, signal.SIGKILL)
+        return alive
 
 
 def _carry_out(child: _Child, started: float, peak: int, limit: float | None) -> ExitStatus:

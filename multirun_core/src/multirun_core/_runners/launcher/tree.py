@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+HAS_PROC = os.path.exists("/proc/self/stat")
 HAS_CHILDREN = os.path.exists("/proc/thread-self/children")
 
 

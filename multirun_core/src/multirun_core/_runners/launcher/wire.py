@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# How much to receive at once: small enough for malloc(3) not to map pages each time.
+PORTION = 1 << 15
 _HEADER = 4
 
 
