@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -12,7 +13,15 @@ import click
 import pytest
 
 import multirun_core
-from multirun_core import errors
+from multirun_core import (
+    FileResource,
+    ParallelLocalRunner,
+    Run,
+    RunStatistics,
+    Sweep,
+    errors,
+    multirun,
+)
 
 from .pages import ROOT, anchors, blocks, links, pages
 
@@ -106,6 +115,26 @@ def test_the_reference_names_every_public_name() -> None:
     text = (REFERENCE / "api.md").read_text() + (REFERENCE / "errors.md").read_text()
     missing = [name for name in multirun_core.__all__ if f"`{name}" not in text]
     assert not missing
+
+
+def test_the_reference_names_every_argument_and_attribute() -> None:
+    text = (REFERENCE / "api.md").read_text()
+    functions = (multirun, ParallelLocalRunner, FileResource, Sweep.open)
+    names = {name for function in functions for name in inspect.signature(function).parameters}
+    classes = (Run, Sweep, RunStatistics)
+    names |= {name for kind in classes for name in dir(kind) if not name.startswith("_")}
+    hidden = {"restore", "take", "inline_result", "keeper", "observer", "of", "open"}
+    missing = [name for name in names - hidden if not re.search(rf"\b{name}\b", text)]
+    assert not missing
+
+
+def test_the_reference_names_every_event_of_the_journal() -> None:
+    text = (REFERENCE / "run-directory.md").read_text()
+    sources = ROOT / "multirun_core" / "src" / "multirun_core" / "_sweep"
+    code = "".join(path.read_text() for path in sources.glob("*.py"))
+    events = set(re.findall(r'(?:"event": |\.event\()"(\w+)"', code))
+    assert {"driver", "run", "end"} <= events
+    assert not [event for event in events if f"| `{event}` |" not in text]
 
 
 def test_the_reference_names_every_error_with_its_parent() -> None:
