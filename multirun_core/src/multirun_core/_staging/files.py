@@ -39,7 +39,11 @@ def write_whole(directory: str, name: str, data: bytes) -> None:
         write(fd, data)
     finally:
         os.close(fd)
-    os.rename(aside, f"{directory}/{name}")
+    try:
+        os.rename(aside, f"{directory}/{name}")
+    except IsADirectoryError:
+        os.rename(f"{directory}/{name}", free_path(f"{directory}/{name}"))
+        os.rename(aside, f"{directory}/{name}")
 
 
 def content(path: str) -> bytes | None:
@@ -160,9 +164,9 @@ def remove(path: str) -> None:
 
 
 def changed_since(path: str, since: int) -> bool:
-    """Whether a file, or anything in a directory, was made or changed at `since` (ns) or later."""
+    """Whether a file, or anything in a directory, was made or changed after `since` (ns)."""
     found = os.lstat(path)
-    if found.st_ctime_ns >= since:
+    if found.st_ctime_ns > since:
         return True
     if not stat.S_ISDIR(found.st_mode):
         return False

@@ -24,6 +24,7 @@ from multirun_core._staging.files import (
     new_part,
     open_up,
     own_directory,
+    remove,
     remove_parts,
     write,
     write_whole,
@@ -149,17 +150,21 @@ class Stager:
 
     def _put_back(self, directory: str, params: bytes, attempt: int) -> None:
         """Take everything out of a directory that does not belong in it before `attempt`."""
-        self._check(directory)
+        if not is_directory(directory):
+            raise StagingError(
+                f"{directory!r} is not a directory, so the run cannot be staged there; "
+                "move it away and resume the sweep"
+            )
+        self._give_back(directory)
         remove_parts(directory)
         private = f"{directory}/{PRIVATE}"
         if is_directory(private):
             remove_parts(private)
         expected = params if attempt > 1 else None
         changed = [
-            name
-            for name, record in self._copies.items()
-            if os.path.lexists(f"{directory}/{name}")
-            and not self._is_whole_copy(f"{directory}/{name}", record)
+            rel
+            for rel, path in self._walk(directory)
+            if rel in self._copies and not self._is_whole_copy(path, self._copies[rel])
         ]
         if (
             attempt > 1
@@ -169,15 +174,14 @@ class Stager:
         ):
             self._clear(directory, changed, expected, attempt)
 
-    def _check(self, directory: str) -> None:
-        if not is_directory(directory):
-            raise StagingError(
-                f"{directory!r} is not a directory, so the run cannot be staged there; "
-                "move it away and resume the sweep"
-            )
-        for path in (directory, *(f"{directory}/{rel}" for rel in (*self._parents, PRIVATE))):
-            if is_directory(path):
-                open_up(path)
+    def _give_back(self, directory: str) -> None:
+        """Give back the permissions on our directories that a program may have taken away."""
+        real = {""}  # those that no link leads to: what is outside is none of our business
+        open_up(directory)
+        for rel in (*self._parents, PRIVATE, f"{PRIVATE}/{ATTEMPTS}"):
+            if rel.rpartition("/")[0] in real and is_directory(f"{directory}/{rel}"):
+                real.add(rel)
+                open_up(f"{directory}/{rel}")
 
     def _clear(
         self, directory: str, changed: list[str], params: bytes | None, attempt: int
@@ -188,8 +192,8 @@ class Stager:
         earlier attempt posts goes elsewhere. The marker tells that what is still there is older.
         """
         private = own_directory(f"{directory}/{PRIVATE}")
-        marker = f"{private}/{CLEARING}{attempt}"
-        os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        with suppress(FileExistsError):
+            os.mkdir(f"{private}/{CLEARING}{attempt}")
         write_whole(private, ATTEMPT, b"%d\n" % attempt)
         for _ in range(_ROUNDS):
             leftovers = changed + self._leftovers(directory, params)
@@ -201,7 +205,7 @@ class Stager:
             changed = []
         for name in names_in(private):
             if name.startswith(CLEARING):
-                os.unlink(f"{private}/{name}")
+                remove(f"{private}/{name}")
 
     def _leftovers(self, directory: str, params: bytes | None) -> list[str]:
         """Return what has to go, other than copies of inputs.
@@ -238,6 +242,7 @@ class Stager:
         directory = self._directory(index)
         if not is_directory(directory):
             return 0
+        self._give_back(directory)
         attempts = _attempts(f"{directory}/{PRIVATE}")
         if attempts.clearing is not None:
             # What is there is from before the attempt that was being prepared.
@@ -364,7 +369,9 @@ class _Attempts(NamedTuple):
 
 
 def _attempts(private: str) -> _Attempts:
-    names = names_in(private) if is_directory(private) else []
+    if not is_directory(private):
+        return _Attempts(1, None, None, 0)
+    names = names_in(private)
     clearing = _numbers(name.removeprefix(CLEARING) for name in names if name.startswith(CLEARING))
     attempts = f"{private}/{ATTEMPTS}"
     moved = max(_numbers(names_in(attempts) if is_directory(attempts) else []), default=0)

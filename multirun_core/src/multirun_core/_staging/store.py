@@ -96,7 +96,7 @@ def store_inputs(
         StagingError: an input has vanished, or was changed while it was copied.
         OSError: there is no room, or it cannot be written or read.
     """
-    wanted = [_Wanted(item, known) for item in inputs if item.linkage != "link"]
+    wanted = [_Wanted(root, item, known) for item in inputs if item.linkage != "link"]
     stored = {}
     if wanted:
         shared = root / SHARED
@@ -110,7 +110,8 @@ def store_inputs(
 class _Wanted:
     """An input that the sweep is to hold a copy of."""
 
-    def __init__(self, item: Input, known: Sequence[InputRecord]) -> None:
+    def __init__(self, root: Path, item: Input, known: Sequence[InputRecord]) -> None:
+        self.root = root
         self.item = item
         self.name = item.name
         self.known = next((r for r in known if r.name == item.name and r.sha256 is not None), None)
@@ -137,11 +138,20 @@ class _Wanted:
             return None
         try:
             copied = scan(str(place), follow=False)
-            if self.tree is not None and glance(copied) == glance(self.tree):
+            if self._known_at(place) and self.tree and glance(copied) == glance(self.tree):
                 return copied
             return copied if digest(copied) == self.sha256 and self._same_use(copied) else None
         except (OSError, StagingError):
             return None  # it was damaged
+
+    def _known_at(self, place: Path) -> bool:
+        """Whether the copy at `place` is recorded to have been made from this very content."""
+        known = self.known
+        return (
+            known is not None
+            and known.sha256 == self.sha256
+            and place == self.root / str(known.stored)
+        )
 
     def _same_use(self, copied: Tree) -> bool:
         """The digest of a single file does not say whether it can be executed."""
