@@ -86,7 +86,7 @@ def command(output: Path | None, progress: bool | None) -> int:
         _show(sweep)
         return sweep
 
-    return carry_out(work, say_path=False)
+    return carry_out(work, progress=progress, say_path=False)
 
 
 def _throws() -> list[dict[str, float]]:

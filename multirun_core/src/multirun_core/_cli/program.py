@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -123,6 +124,8 @@ def carry_out(arguments: Sequence[str] | None) -> int:
     """Run the program; errors become a line and an advice on standard error."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     meta: dict[str, Any] = {}
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the program lives
     if "_MULTIRUN_COMPLETE" in os.environ:  # a shell asks what could be completed
         return int(program.main(words, "multirun") or 0)
     try:

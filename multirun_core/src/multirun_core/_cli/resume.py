@@ -37,11 +37,13 @@ Examples:
     default=None,
     help="Show the bar anyway, or nothing; by default a bar on a terminal.",
 )
-def command(path: Path, env: tuple[str, ...], **rest: Any) -> int:
+def command(path: Path, env: tuple[str, ...], progress: bool | None, **rest: Any) -> int:
     """Carry on with a sweep."""
     from multirun_core._cli.run import parse_env
     from multirun_core._cli.summary import carry_out
     from multirun_core._sweep.api import resume
 
     given = parse_env(env)
-    return carry_out(lambda: resume(path, env=given, **rest))
+    return carry_out(
+        lambda: resume(path, env=given, progress=progress, **rest), progress=progress
+    )

@@ -231,4 +231,4 @@ def command(
     from multirun_core._cli.summary import carry_out
     from multirun_core._sweep.api import start
 
-    return carry_out(lambda: start(progress=progress, **arguments))
+    return carry_out(lambda: start(progress=progress, **arguments), progress=progress)

@@ -24,11 +24,14 @@ _TAIL_BYTES = 8192
 _PARAMS_WIDTH = 100
 
 
-def carry_out(work: Callable[[], Sweep], *, say_path: bool = True) -> int:
+def carry_out(
+    work: Callable[[], Sweep], *, progress: bool | None = None, say_path: bool = True
+) -> int:
     """Carry a sweep out, say what became of it, and return the exit status.
 
     Args:
         work: carries it out.
+        progress: as given to it; without False it says itself how to carry on after a signal.
         say_path: whether to print the directory on standard output, for whoever it is piped to.
     """
     from multirun_core._sweep.facade import Interrupted
@@ -37,21 +40,21 @@ def carry_out(work: Callable[[], Sweep], *, say_path: bool = True) -> int:
         sweep = work()
     except Interrupted as interrupted:
         if interrupted.sweep is not None:
-            _finish(interrupted.sweep, say_path=say_path)
+            _finish(interrupted.sweep, say_path=say_path, hint=progress is False)
         return 128 + interrupted.signum
     return _finish(sweep, say_path=say_path)
 
 
-def _finish(sweep: Sweep, *, say_path: bool) -> int:
-    tell(summary(sweep))
+def _finish(sweep: Sweep, *, say_path: bool, hint: bool = True) -> int:
+    tell(summary(sweep, hint=hint))
     if say_path and not on_terminal():
         click.echo(sweep.path)
     statistics = sweep.statistics
     return 0 if statistics.success_count == statistics.total_count else 1
 
 
-def summary(sweep: Sweep) -> str:
-    """Return the lines for people: counts, directory, first failures, what to do next."""
+def summary(sweep: Sweep, *, hint: bool = True) -> str:
+    """Return the lines for people: counts, directory, first failures; as a hint, how to resume."""
     statistics = sweep.statistics
     where = shlex.quote(short_path(sweep.path))
     if not statistics.total_count:
@@ -73,7 +76,7 @@ def summary(sweep: Sweep) -> str:
         lines.append(f"  … and {rest} more that failed: multirun results {where}")
     if failures:
         lines.append(f"  To see more:   multirun logs --stderr {where} {failures[0].index}")
-    if statistics.success_count < statistics.total_count:
+    if hint and statistics.success_count < statistics.total_count:
         lines.append(f"  To carry on:   multirun resume {where}")
     return "\n".join(lines)
 
