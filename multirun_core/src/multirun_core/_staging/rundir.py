@@ -333,13 +333,13 @@ def _into_shared(rel: str, target: str) -> bool:
     return target.startswith("../" * (2 + rel.count("/")) + f"{SHARED}/")
 
 
-def _parents(names: Sequence[str]) -> list[str]:
-    """Return the directories above the inputs, outer ones first."""
+def _parents(names: Sequence[str]) -> dict[str, None]:
+    """Return the directories above the inputs, outer ones first, as keys."""
     parents: dict[str, None] = {}
     for name in names:
         parts = name.split("/")
         parents.update(dict.fromkeys("/".join(parts[:n]) for n in range(1, len(parts))))
-    return list(parents)
+    return parents
 
 
 def _check_there(record: InputRecord) -> None:
@@ -377,7 +377,7 @@ def _attempts(private: str) -> _Attempts:
     moved = max(_numbers(names_in(attempts) if is_directory(attempts) else []), default=0)
     present, since = moved + 1, None
     said = content(f"{private}/{ATTEMPT}")
-    if said is not None and said.strip().isdigit():
+    if said is not None and len(said) < 20 and said.strip().isdigit():
         present, since = int(said), os.stat(f"{private}/{ATTEMPT}").st_mtime_ns
     return _Attempts(present, since, min(clearing, default=None), moved)
 
