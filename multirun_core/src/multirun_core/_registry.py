@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multirun_core._runners.base import AbstractRunner
 
 GROUP = "multirun"
+OBSERVER = "observer"
 STRICT = "MULTIRUN_STRICT_PLUGINS"
 OWN = "multirun-core"
 # Known by name without being installed, so that the advice can be exact.
@@ -190,6 +191,26 @@ class Registry:
     def plugins(self) -> pluggy.PluginManager:
         """All plugins that could be loaded, for calling the hooks that observe."""
         return self._loaded.manager
+
+    def observers(self, given: Iterable[object]) -> tuple[Any, Sequence[LoadFailure]]:
+        """Return who is to be told of a sweep: a plugin manager, or None for nobody; and failures.
+
+        Loaded are entry points whose name begins with `observer`, and no others.
+
+        Args:
+            given: plugins of the caller's own, besides those that are installed.
+        """
+        found = [one for one in self._entry_points() if one.name.startswith(OBSERVER)]
+        plugins = list(given)
+        if not found and not plugins:
+            return None, ()
+        loaded = _Loaded()
+        for entry_point in found:
+            loaded.add(entry_point)
+        for plugin in plugins:
+            loaded.manager.register(plugin)
+            loaded.manager.check_pending()
+        return loaded.manager, loaded.failures
 
     @cached_property
     def _loaded(self) -> _Loaded:

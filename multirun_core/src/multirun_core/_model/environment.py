@@ -19,6 +19,9 @@ from collections.abc import Mapping
 
 from multirun_core._model.params import ParamValue, to_text
 
+RUN_VARIABLES = ("MULTIRUN_RUN_DIR", "MULTIRUN_INDEX", "MULTIRUN_ATTEMPT", "MULTIRUN_PARAM")
+"""How the names of all variables that belong to one run begin."""
+
 MAX_VALUE_BYTES = 32 * 1024
 # execve(2) refuses arguments and environment over a quarter of the stack limit, 2 MiB as a rule;
 # a run with very many parameters must still start.

@@ -92,6 +92,10 @@ class Keeper(Protocol):
         """Take notice that attempt `run.attempts` is about to be executed."""
         ...
 
+    async def hold(self, run: Run) -> None:
+        """Return once `run.handle` is safely on disk."""
+        ...
+
     def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Write down that an attempt led to `status`; done once that is safely on disk."""
         ...

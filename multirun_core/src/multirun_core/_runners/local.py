@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from multirun_core._model.environment import RUN_VARIABLES
 from multirun_core._model.run import STDERR, STDOUT, ExitStatus, Run
 from multirun_core._runners.cpus import usable_cpus
 from multirun_core._runners.task import TaskRunner
@@ -24,8 +25,9 @@ def base_environment() -> dict[str, str]:
 
     Where Python runs in a virtual environment that is not on the PATH, its programs come first,
     as if it had been activated: `python` in a command is then the interpreter of the driver.
+    Where the driver is itself a run of another sweep, its own parameters are left out.
     """
-    env = dict(os.environ)
+    env = {name: text for name, text in os.environ.items() if not name.startswith(RUN_VARIABLES)}
     if sys.prefix != sys.base_prefix:
         programs = str(Path(sys.prefix) / "bin")
         path = env.get("PATH", os.defpath)

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from multirun_core._model.policy import Policy
 from multirun_core._model.run import ExitStatus, Run
@@ -106,6 +106,35 @@ class TaskRunner(AbstractRunner):
             SubmitError: the run could not be handed over; it becomes a failure, or is retried.
             BackendError: the backend is gone for good; the sweep stops, its runs stay pending.
         """
+
+    async def reattach(self, run: Run) -> ExitStatus | None:
+        """Find a run again that an earlier driver started, by `run.handle`; return how it ended.
+
+        Called instead of `execute` on resume, for a run with a handle whose end is not recorded.
+        A runner that overrides this may leave its runs alive when its driver dies; `execute` must
+        then call `keep_handle`.
+
+        Returns:
+            Its end, when it has come; None where there is proof that it neither lives nor left an
+            end, so that it is executed again.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot reattach {run!r}")
+
+    @property
+    def can_reattach(self) -> bool:
+        """Whether runs outlive their driver and are found again by their handle."""
+        return type(self).reattach is not TaskRunner.reattach
+
+    async def keep_handle(self, run: Run, handle: Any) -> None:
+        """Write down what the run can be found again by; on disk when this returns.
+
+        Args:
+            run: the run that is being executed.
+            handle: any JSON value: a job id, a host and pid, or a token that is looked for.
+        """
+        run.handle = handle
+        if run.keeper is not None:
+            await run.keeper.hold(run)
 
     async def open(self) -> None:
         """Connect, start helpers; called before the first run of a call."""
@@ -266,9 +295,10 @@ class TaskRunner(AbstractRunner):
 
     async def _attempt(self, run: Run, last: ExitStatus | None) -> ExitStatus:
         """Stage, wait for a slot, execute; a cancelled run is given its end here."""
+        adopted = run.handle is not None and last is None
         try:
             async with self._staging:
-                if run.keeper is not None:
+                if run.keeper is not None and not adopted:
                     await run.keeper.prepare(run)
                 if self.semaphore is not None:
                     await self.semaphore.acquire()
@@ -278,7 +308,7 @@ class TaskRunner(AbstractRunner):
             await self._finish_cancelled(run, last)
             raise
         try:
-            return await self._execute(run)
+            end = await self._execute(run, self.reattach if adopted else self.execute)
         except asyncio.CancelledError:
             await self._finish_cancelled(run, last)
             raise
@@ -289,6 +319,12 @@ class TaskRunner(AbstractRunner):
         finally:
             if self.semaphore is not None:
                 self.semaphore.release()
+        if end is not None:
+            return end
+        run.handle = None
+        if run.status == "running":
+            run.status = "pending"
+        return await self._attempt(run, last)
 
     async def _finish_cancelled(self, run: Run, last: ExitStatus | None) -> None:
         """A running run failed; one between attempts failed as its last did; others never began."""
@@ -300,7 +336,9 @@ class TaskRunner(AbstractRunner):
         else:
             await self._finish(run, "skipped", ExitStatus(code=None, reason="cancelled"))
 
-    async def _execute(self, run: Run) -> ExitStatus:
+    async def _execute(
+        self, run: Run, execute: Callable[[Run], Awaitable[ExitStatus | None]]
+    ) -> ExitStatus | None:
         await self.ready()
         if not self.reports_start:
             self.begin(run)
@@ -308,7 +346,8 @@ class TaskRunner(AbstractRunner):
         timer = asyncio.timeout(limit)
         try:
             async with timer:
-                return _timed(await self.execute(run), run)
+                end = await execute(run)
+                return None if end is None else _timed(end, run)
         except SubmitError as error:
             reason, message = "submit", str(error)
         except Exception as error:

@@ -50,6 +50,7 @@ def multirun(
     accept_changes: bool = False,
     take_over: bool = False,
     on_retry: OnRetry = "restore",
+    observers: Iterable[object] = (),
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories, and wait for the end.
 
@@ -82,6 +83,8 @@ def multirun(
         take_over: resume although another driver holds the sweep and may be alive.
         on_retry: before a further attempt, "restore" the run directory to what was staged, or
             "keep" what the last attempt left there (checkpoints) besides its results.
+        observers: objects with hooks that are told of the sweep, see `multirun_core.plugins`,
+            besides those that are installed.
 
     Returns:
         The sweep. Runs that failed are rows in it, not exceptions.
@@ -113,6 +116,7 @@ def multirun(
             accept_changes=accept_changes,
             take_over=take_over,
             on_retry=on_retry,
+            observers=observers,
         )
     except Interrupted as interrupted:
         _pass_on(interrupted.signum)
@@ -137,6 +141,7 @@ async def multirunAsync(
     accept_changes: bool = False,
     take_over: bool = False,
     on_retry: OnRetry = "restore",
+    observers: Iterable[object] = (),
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories.
 
@@ -161,6 +166,7 @@ async def multirunAsync(
         accept_changes: resume although the command or an input has changed.
         take_over: resume although another driver may be alive.
         on_retry: "restore" the run directory before a further attempt, or "keep" it.
+        observers: objects with hooks that are told of the sweep.
 
     Returns:
         The sweep.
@@ -185,14 +191,23 @@ async def multirunAsync(
         take_over=take_over,
         on_retry=on_retry,
     )
-    return await Conductor(call, Reporter(progress), check=check).conduct()
+    conductor = Conductor(call, Reporter(progress), check=check, observers=observers)
+    return await conductor.conduct()
 
 
-def start(*, check: bool = False, progress: bool | None = None, **arguments: Any) -> Sweep:
+def start(
+    *,
+    check: bool = False,
+    progress: bool | None = None,
+    observers: Iterable[object] = (),
+    **arguments: Any,
+) -> Sweep:
     """Do what `multirun` does, but raise `Interrupted` after a signal."""
     for name, default in _DEFAULTS.items():
         arguments.setdefault(name, default)
-    return _run(check_call(**arguments), check=check, progress=progress)
+    call = check_call(**arguments)
+    reporter = Reporter(progress)
+    return run_blocking(Conductor(call, reporter, check=check, observers=observers), reporter)
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -276,12 +291,8 @@ def resume(
         accept_changes=accept_changes,
         take_over=take_over,
     )
-    return _run(call, check=False, progress=progress)
-
-
-def _run(call: Call, *, check: bool, progress: bool | None) -> Sweep:
     reporter = Reporter(progress)
-    return run_blocking(Conductor(call, reporter, check=check), reporter)
+    return run_blocking(Conductor(call, reporter), reporter)
 
 
 def _pass_on(signum: int) -> NoReturn:

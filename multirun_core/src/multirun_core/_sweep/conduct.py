@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from multirun_core._display.reporter import Reporter
+from multirun_core._registry import Registry
 from multirun_core._sweep.driver import Driver, finish_in_thread
 from multirun_core._sweep.journal import Journal
 from multirun_core._sweep.layout import JOURNAL
+from multirun_core._sweep.observers import Observers
 from multirun_core._sweep.opening import Opened, open_sweep
 from multirun_core._sweep.segment import path_of
 from multirun_core._sweep.sweep import Sweep
-from multirun_core.errors import RunsFailedError, SweepError
+from multirun_core.errors import RunsFailedError, SweepError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multirun_core._sweep.call import Call
 
 _NAMED_FAILURES = 10
@@ -27,10 +32,18 @@ class Conductor:
         sweep: the sweep, once it has been opened.
     """
 
-    def __init__(self, call: Call, reporter: Reporter, *, check: bool = False) -> None:
+    def __init__(
+        self,
+        call: Call,
+        reporter: Reporter,
+        *,
+        check: bool = False,
+        observers: Iterable[object] = (),
+    ) -> None:
         self._call = call
         self._reporter = reporter
         self._check = check
+        self._given = observers
         self._driver: Driver | None = None
         self._task: asyncio.Task[Sweep] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,8 +60,9 @@ class Conductor:
         call = self._call
         call.runner.reserve(self)
         try:
+            observers = self._observers()
             opened = await finish_in_thread(lambda: open_sweep(call))
-            return await self._drive(opened)
+            return await self._drive(opened, observers)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise SweepError(
@@ -58,11 +72,27 @@ class Conductor:
         finally:
             call.runner.reserve(None)
 
-    async def _drive(self, opened: Opened) -> Sweep:
+    def _observers(self) -> Observers:
+        """Find the plugins that observe.
+
+        Raises:
+            UsageError: one that was given by the call is none.
+        """
+        try:
+            plugins, failures = Registry().observers(self._given)
+        except Exception as error:
+            raise UsageError(f"observers: {error}") from error
+        for failure in failures:
+            self._reporter.say(f"the observer of {failure.provider} is left out: {failure.why}")
+        return Observers(plugins, self._reporter.say)
+
+    async def _drive(self, opened: Opened, observers: Observers) -> Sweep:
         call = self._call
         journal = Journal(path_of(call.root / JOURNAL, opened.number), opened.number)
         self._driver = driver = Driver(call, opened, journal)
         self.sweep = sweep = Sweep(driver)
+        driver.on_change = partial(observers.changed, sweep)
+        observers.started(sweep)
         for note in opened.notes:
             self._reporter.say(note)
         watching = asyncio.create_task(
@@ -73,6 +103,7 @@ class Conductor:
         finally:
             watching.cancel()
             await asyncio.wait([watching])
+            observers.finished(sweep)
         if self._check and sweep.failures:
             raise failed(sweep)
         return sweep

@@ -18,7 +18,7 @@ from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from multirun_core._model.run import ExitStatus, Run
     from multirun_core._model.status import RunStatus
@@ -39,10 +39,11 @@ class Driver(Reader):
     def __init__(self, call: Call, opened: Opened, journal: Journal) -> None:
         runs = opened.history.runs
         for run in opened.todo:
-            _begin_anew(run)
+            _begin_anew(run, adopt=call.runner.can_reattach and run not in opened.again)
         super().__init__(call.root, opened.manifest.cmd, runs, allow_pickle=True)
         self.policy = call.policy
         self.stopping: str | None = None
+        self.on_change: Callable[[Run, RunStatus], None] | None = None
         self._runner: TaskRunner = call.runner
         self._opened = opened
         self._journal = journal
@@ -93,6 +94,12 @@ class Driver(Reader):
             )
         )
 
+    async def hold(self, run: Run) -> None:
+        """Write down what the run is found again by, and for which attempt."""
+        attempt = run.attempts + (run.status == "pending")
+        self._journal.event("handle", run=run.index, attempt=attempt, handle=run.handle)
+        await self._journal.flush()
+
     def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Write the end of an attempt down, flushed, with its result where that is small."""
         reason = self.stopping or end.cause if status == "skipped" else end.cause
@@ -129,6 +136,8 @@ class Driver(Reader):
         super().changed(run, previous)
         if run.status == "skipped" and run.reason == "cancelled":
             run.reason = self.stopping or run.reason
+        if self.on_change is not None:
+            self.on_change(run, previous)
 
     def _count_failure(self) -> None:
         self._failures += 1
@@ -329,12 +338,19 @@ async def finish_in_thread(work: Any) -> Any:
     return future.result()
 
 
-def _begin_anew(run: Run) -> None:
-    """Forget the end of what an earlier driver executed; the number of attempts stays."""
+def _begin_anew(run: Run, *, adopt: bool) -> None:
+    """Forget the end of what an earlier driver executed; the number of attempts stays.
+
+    A run that may be alive keeps its handle, and goes on with the attempt that it is in.
+    """
+    if not adopt or run.status not in ("pending", "running"):
+        run.handle = None
+    elif run.handle is not None and run.status == "running":
+        run.attempts -= 1
     run.restore("pending")
     run.exit_code = run.reason = run.message = run.host = None
     run.started = run.ended = run.cpu_seconds = run.max_rss_bytes = None
-    run.handle = run.inline_result = None
+    run.inline_result = None
 
 
 def _ranges(runs: list[Run]) -> list[list[int]]:

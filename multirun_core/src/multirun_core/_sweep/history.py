@@ -34,6 +34,7 @@ class History:
             "run": self._run,
             "defined": self._defined,
             "start": self._start,
+            "handle": self._handle,
             "end": self._end,
             "skipped": self._skipped,
             "rerun": self._rerun,
@@ -98,6 +99,11 @@ class History:
         run.host = event.get("host")
         run.restore("running")
 
+    def _handle(self, event: dict[str, Any]) -> None:
+        run = self.runs[event["run"]]
+        if run.status != "success" and event["attempt"] > run.attempts - (run.status == "running"):
+            run.handle = event["handle"]
+
     def _end(self, event: dict[str, Any]) -> None:
         run = self.runs[event["run"]]
         if run.status == "success" or event["attempt"] < run.attempts:
@@ -105,6 +111,8 @@ class History:
         run.attempts = event["attempt"]
         for fact in _FACTS:
             setattr(run, fact, event.get(fact))
+        if event["status"] == "pending":
+            run.handle = None  # of the attempt that has ended
         result = event.get("result")
         run.inline_result = json.dumps(result) if "result" in event else None
         run.restore(event["status"])

@@ -85,6 +85,10 @@ class Reader:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be executed")
 
+    async def hold(self, run: Run) -> None:
+        """Refuse: nothing is executed here."""
+        raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be executed")
+
     def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot end {status}")

@@ -252,15 +252,15 @@ def _match(given: list[str], runs: list[Run], new: list[Run]) -> list[Run]:
     asked: list[Run] = []
     seen.clear()
     for text in given:
-        run = None
+        found: Run | None = None
         if known:
             digest = params.identity(text)
-            run = known.get((digest, seen[digest]))
+            found = known.get((digest, seen[digest]))
             seen[digest] += 1
-        if run is None:
-            run = Run(index=len(runs) + len(new), params=text)
-            new.append(run)
-        asked.append(run)
+        if found is None:
+            found = Run(index=len(runs) + len(new), params=text)
+            new.append(found)
+        asked.append(found)
     return asked
 
 
