@@ -16,8 +16,9 @@ import threading
 from types import FrameType
 from typing import Any
 
-from multirun_core import ParallelLocalRunner, multirun
 from sweeps import PROGRAM
+
+from multirun_core import ParallelLocalRunner, multirun
 
 _CALLS = (
     "write", "fsync", "fdatasync", "ftruncate", "mkdir", "makedirs", "rename", "replace", "link",

@@ -12,9 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sweeps import PROGRAM, executions, processes_with, successes, wait_until
 
 from multirun_core import ParallelLocalRunner, Sweep, SweepNotFoundError, multirun
-from sweeps import PROGRAM, executions, processes_with, successes, wait_until
 
 HERE = Path(__file__).parent
 DRIVER = HERE / "crash_driver.py"

@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sweeps import PROGRAM, executions, successes
 
 from multirun_core import Sweep, SweepError, multirun
-from sweeps import PROGRAM, executions, successes
 
 DRIVER = """
 import sys
@@ -67,7 +67,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, size: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     # Where the runs themselves find the disk full, they fail; else the sweep stops and says why.
-    status = int(lines[lines.index(next(x for x in lines if x.startswith("status"))) ].split()[1])
+    status = int(lines[lines.index(next(x for x in lines if x.startswith("status")))].split()[1])
     assert status in (0, 3)
     if status == 3:
         assert "No space left on device" in lines[0]

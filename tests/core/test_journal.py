@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from multirun_core import JournalError, SweepLockedError, SweepNotFoundError, SweepSupersededError
 from multirun_core._sweep import segment
 from multirun_core._sweep.history import History
 from multirun_core._sweep.journal import Journal
 from multirun_core._transport.process import ProcessId
+
+from multirun_core import JournalError, SweepLockedError, SweepNotFoundError, SweepSupersededError
 
 
 def first(process: ProcessId | None = None) -> dict[str, Any]:

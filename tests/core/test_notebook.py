@@ -9,9 +9,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from sweeps import processes_with
 
 from multirun_core import RunStatistics, Sweep
-from sweeps import processes_with
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -70,7 +70,7 @@ async def test_the_kernels_interrupt_is_ctrl_c(tmp_path: Path, asynchronous: boo
         while len(list(root.glob("runs/*/started"))) < 2:
             await asyncio.sleep(0.02)
         await client.km.interrupt_kernel()
-        with pytest.raises(CellExecutionError, match="KeyboardInterrupt|CancelledError"):
+        with pytest.raises(CellExecutionError, match=r"KeyboardInterrupt|CancelledError"):
             await executing
     assert not processes_with(str(root))
     assert Sweep.open(root).statistics == RunStatistics(

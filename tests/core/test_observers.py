@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multirun_core.plugins import hookimpl
 
 from multirun_core import Run, Sweep, UsageError, multirun
-from multirun_core.plugins import hookimpl
 
 
 class Listener:

@@ -11,8 +11,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-from multirun_core import ExitStatus, Run, Sweep, TaskRunner, multirun
 from sweeps import events, wait_until
+
+from multirun_core import ExitStatus, Run, Sweep, TaskRunner, multirun
 
 
 class Detached(TaskRunner):

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multirun_core._sweep import segment
+from multirun_core._sweep.api import resume
+from multirun_core._sweep.control import request_cancel
+from sweeps import PROGRAM, events, executions, processes_with, successes, wait_until
 
 from multirun_core import (
     ParallelLocalRunner,
@@ -26,10 +30,6 @@ from multirun_core import (
     UsageError,
     multirun,
 )
-from multirun_core._sweep import segment
-from multirun_core._sweep.api import resume
-from multirun_core._sweep.control import request_cancel
-from sweeps import PROGRAM, events, executions, processes_with, successes, wait_until
 
 
 @pytest.fixture
@@ -269,7 +269,9 @@ def test_a_driver_on_another_host_is_respected_until_its_lease_is_over(
         "process": {"host": "elsewhere.example", "boot": "b", "pid": 4711, "start": "1"},
     }
     path = segment.create(root / "journal", 2, head)
-    with pytest.raises(SweepLockedError, match=r"process 4711 on elsewhere\.example may be working"):
+    with pytest.raises(
+        SweepLockedError, match=r"process 4711 on elsewhere\.example may be working"
+    ):
         call(root, range(3))
     long_ago = time.time() - segment.LEASE_SECONDS - 5
     os.utime(path, (long_ago, long_ago))

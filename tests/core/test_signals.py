@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from sweeps import processes_with, wait_until
 
 from multirun_core import RunStatistics, Sweep
-from sweeps import processes_with, wait_until
 
 DRIVER = """
 import sys
@@ -22,7 +22,7 @@ root, grace = sys.argv[1], float(sys.argv[2])
 try:
     multirun(
         runs=[{"n": n} for n in range(30)],
-        cmd=["sh", "-c", "trap '' TERM; setsid sleep 300 & touch started; while :; do sleep 1; done"],
+        cmd=["sh", "-c", sys.argv[3]],
         output_path=root,
         runner=ParallelLocalRunner(max_parallel=2, grace=grace),
         resume=True,
@@ -32,12 +32,13 @@ except KeyboardInterrupt:
     sys.exit(130)
 """
 
+STUBBORN = "trap '' TERM; setsid sleep 300 & touch started; while :; do sleep 1; done"
 ENDED = RunStatistics(failure_count=2, skipped_count=28, complete_count=30, total_count=30)
 
 
 def begin(root: Path, grace: float = 0.3, **keywords: object) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(root), str(grace)],
+        [sys.executable, "-c", DRIVER, str(root), str(grace), STUBBORN],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -76,9 +77,7 @@ def test_other_signals_do_the_same_and_then_what_they_would_have_done(
 
 def test_an_ignored_hangup_stays_ignored(tmp_path: Path) -> None:
     root = tmp_path / "s"
-    process = begin(
-        root, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    process = begin(root, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
@@ -108,7 +107,8 @@ def test_ctrl_c_of_a_terminal_reaches_only_the_driver(tmp_path: Path) -> None:
     root = tmp_path / "s"
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", DRIVER, str(root), "0.3"])
+        words = [sys.executable, "-c", DRIVER, str(root), "0.3", STUBBORN]
+        os.execv(sys.executable, words)  # noqa: S606 - the child of pty.fork becomes the driver
     try:
         wait_until(lambda: len(list(root.glob("runs/*/started"))) == 2)
         os.write(terminal, b"\x03")
@@ -127,12 +127,13 @@ def test_ctrl_c_of_a_terminal_reaches_only_the_driver(tmp_path: Path) -> None:
 
 
 def test_handlers_are_as_before_afterwards(tmp_path: Path) -> None:
+    root = str(tmp_path / "s")
     code = (
         "import signal\n"
         "from multirun_core import multirun\n"
         "def mine(number, frame): print('mine')\n"
         "signal.signal(signal.SIGTERM, mine)\n"
-        f"multirun(runs=[{{}}], cmd=['true'], output_path={str(tmp_path / 's')!r}, progress=False)\n"
+        f"multirun(runs=[{{}}], cmd=['true'], output_path={root!r}, progress=False)\n"
         "assert signal.getsignal(signal.SIGTERM) is mine\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "signal.raise_signal(signal.SIGTERM)\n"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sweeps import events, processes_with, wait_until
 
 from multirun_core import (
     AbstractRunner,
@@ -38,7 +39,6 @@ from multirun_core import (
     multirun,
     multirunAsync,
 )
-from sweeps import events, processes_with, wait_until
 
 HOSTILE = "a b 'c' \"d\" $HOME;* ü\\ \n-x"
 
@@ -519,7 +519,7 @@ def test_a_changed_command_or_input_is_refused_or_accepted(tmp_path: Path, scrip
     root = tmp_path / "s"
     quick(root, sh("exit $MULTIRUN_PARAM_N"), 2, input_files=[script])
     script.write_text("print('new')")
-    with pytest.raises(SweepChangedError, match="command was.*changed"):
+    with pytest.raises(SweepChangedError, match=r"command was.*changed"):
         quick(root, sh("cat *.py"), 2, input_files=[script], resume=True)
     sweep = quick(root, sh("cat *.py"), 2, input_files=[script], resume=True, accept_changes=True)
     assert sweep.runs[1].stdout.read_text() == "print('new')"

@@ -7,6 +7,8 @@ import errno
 from pathlib import Path
 
 import pytest
+from multirun_core._model.status import STATUSES, TERMINAL
+from multirun_core._runners.foreign import ForeignRunner
 
 from multirun_core import (
     AbstractRunner,
@@ -19,8 +21,6 @@ from multirun_core import (
     TaskRunner,
     UsageError,
 )
-from multirun_core._model.status import STATUSES, TERMINAL
-from multirun_core._runners.foreign import ForeignRunner
 
 
 class Scripted(TaskRunner):

@@ -108,7 +108,7 @@ def __getattr__(name: str) -> object:
 
         value = getattr(import_module("." + _HOME_OF[name], __name__), name)
     else:
-        raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
 

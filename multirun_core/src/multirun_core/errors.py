@@ -25,7 +25,7 @@ class UsageError(MultirunError, ValueError):
 
 
 class ParamError(UsageError):
-    """Raised when a parameter cannot be stored as JSON; names the run, the parameter and its type."""
+    """Raised when a parameter cannot be stored as JSON; names run, parameter and type."""
 
 
 class StagingError(MultirunError):

@@ -93,8 +93,8 @@ class ParallelLocalRunner(TaskRunner):
 
         self._launcher = await open_launcher(base_environment())
         self.guardian = self._launcher.identity
-        if self.guardian is not None and self.on_guardian is not None:
-            await self.on_guardian(self.guardian)
+        if self.on_guardian is not None:
+            await self.on_guardian(self._launcher.identity)
 
     async def close(self) -> None:
         """End the launcher and all that may be left of the runs."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from multirun_core._model import params
 from multirun_core._model.command import check_command, check_filled
@@ -81,8 +81,9 @@ def check_runs(runs: Iterable[Mapping[str, Any]], cmd: Sequence[str]) -> list[st
         UsageError: `runs` is no iterable of mappings.
     """
     if isinstance(runs, (Mapping, str, bytes)):
+        kind = type(cast("object", runs)).__qualname__
         raise UsageError(
-            f"runs is one single {type(runs).__qualname__}; give a list with the parameters of "
+            f"runs is one single {kind}; give a list with the parameters of "
             'each run, such as [{"mass": 1}, {"mass": 2}]'
         )
     placeholders = any("{" in word for word in cmd)

@@ -12,7 +12,7 @@ import concurrent.futures
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,7 @@ class _Signals:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self) -> Generator[None, None, None]:
         """Take the signals meanwhile; one that is ignored stays ignored."""
         before = {
             number: handler

@@ -83,6 +83,10 @@ class History:
             )
         self.runs.append(Run(index=index, params=json.dumps(event["params"])))
 
+    def _of(self, event: dict[str, Any]) -> Run:
+        index: int = event["run"]
+        return self.runs[index]
+
     def _defined(self, _event: dict[str, Any]) -> None:
         self.complete = True
 
@@ -90,7 +94,7 @@ class History:
         self.guardians.append(ProcessId.from_json(event["process"]))
 
     def _start(self, event: dict[str, Any]) -> None:
-        run = self.runs[event["run"]]
+        run = self._of(event)
         if run.status == "success":
             return
         run.attempts = event["attempt"]
@@ -100,12 +104,12 @@ class History:
         run.restore("running")
 
     def _handle(self, event: dict[str, Any]) -> None:
-        run = self.runs[event["run"]]
+        run = self._of(event)
         if run.status != "success" and event["attempt"] > run.attempts - (run.status == "running"):
             run.handle = event["handle"]
 
     def _end(self, event: dict[str, Any]) -> None:
-        run = self.runs[event["run"]]
+        run = self._of(event)
         if run.status == "success" or event["attempt"] < run.attempts:
             return  # what an earlier attempt, or its orphan, says does not count
         run.attempts = event["attempt"]
@@ -118,11 +122,13 @@ class History:
         run.restore(event["status"])
 
     def _skipped(self, event: dict[str, Any]) -> None:
-        for first, last in event["runs"]:
+        ranges: list[tuple[int, int]] = event["runs"]
+        for first, last in ranges:
             for run in self.runs[first : last + 1]:
                 run.reason = event["reason"]
                 run.restore("skipped")
 
     def _rerun(self, event: dict[str, Any]) -> None:
-        for index in event["runs"]:
+        indices: list[int] = event["runs"]
+        for index in indices:
             self.runs[index].restore("pending")

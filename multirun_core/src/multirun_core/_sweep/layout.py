@@ -6,11 +6,12 @@ import contextlib
 import os
 from pathlib import Path
 
+from multirun_core._staging.names import RUNS as RUNS
+from multirun_core._staging.names import SHARED
+
 FORMAT = 1
 MANIFEST = "multirun.json"
 JOURNAL = "journal"
-SHARED = "shared"
-RUNS = "runs"
 OWN_NAMES = frozenset({MANIFEST, JOURNAL, SHARED, RUNS})
 
 

@@ -150,7 +150,6 @@ def _look(call: Call, number: int) -> Opened:
     manifest, inputs, notes = _settle(call, old)
     opened = Opened(number=number, history=history, manifest=manifest, inputs=inputs, notes=notes)
     _select(call, opened)
-    opened.notes += check_room(call.root, inputs, len(opened.todo))
     return opened
 
 
@@ -191,6 +190,7 @@ def _settle(call: Call, old: Manifest | None) -> tuple[Manifest, list[InputRecor
             "still to be executed with accept_changes=True (--accept-changes)"
         )
     notes += [f"changed: {one}" for one in differences]
+    notes += check_room(call.root, inputs, len(call.runs or ()))
     records = store_inputs(call.root, inputs, known)
     manifest = Manifest(
         cmd=call.cmd or (old.cmd if old is not None else []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from multirun_core._model.status import RunStatistics
 from multirun_core._sweep import segment
@@ -48,7 +48,7 @@ class Results(Sequence[Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (Results, list, tuple)):
             return NotImplemented
-        return list(self) == list(other)
+        return list(self) == list(cast("Sequence[Any]", other))
 
     __hash__ = None  # type: ignore[assignment]
 
