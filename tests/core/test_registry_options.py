@@ -63,13 +63,11 @@ def test_text_that_does_not_fit_is_refused(annotation: Any, text: str) -> None:
         from_text(annotation, text)
 
 
-@given(
-    st.text(),
-    st.sampled_from(
-        [int, float, bool, list[int], dict[str, int], int | None, Any, int | Literal["auto"], str]
-        + [list[str] | None, Path | None]
-    ),
-)
+KINDS: list[Any] = [int, float, bool, list[int], dict[str, int], int | None, Any, str]
+KINDS += [int | Literal["auto"], list[str] | None, Path | None]
+
+
+@given(st.text(), st.sampled_from(KINDS))
 def test_any_text_is_converted_or_refused(text: str, annotation: Any) -> None:
     try:
         value = from_text(annotation, text)
