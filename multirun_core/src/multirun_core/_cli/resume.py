@@ -44,6 +44,4 @@ def command(path: Path, env: tuple[str, ...], progress: bool | None, **rest: Any
     from multirun_core._sweep.api import resume
 
     given = parse_env(env)
-    return carry_out(
-        lambda: resume(path, env=given, progress=progress, **rest), progress=progress
-    )
+    return carry_out(lambda: resume(path, env=given, progress=progress, **rest), progress=progress)
