@@ -51,7 +51,7 @@ async def test_a_tree_ends_by_the_time_limit(tmp_path: Path, marks: bool) -> Non
         assert living(word) == []
         assert (end.reason, end.code) == ("timeout", -15)
         assert end.message == "ended by its time limit of 0.8 s"
-        assert 1.0 < time.monotonic() - began < 6
+        assert 0.8 < time.monotonic() - began < 6
 
 
 @pytest.mark.asyncio
@@ -133,11 +133,16 @@ async def test_an_orphan_without_marks_is_known_by_its_traces(tmp_path: Path) ->
 
 @pytest.mark.asyncio
 async def test_what_is_started_after_term_may_finish(tmp_path: Path) -> None:
-    """A program that is told to end saves its work by another one, which is left alone."""
-    script = "trap 'sleep 0.3; echo saved; exit 5' TERM; echo on; while :; do sleep 0.05; done"
+    """A program that is told to end saves its work by another one, which is left alone.
+
+    Even when an orphan of the same run ends meanwhile.
+    """
+    script = """(setsid sh -c 'trap "sleep 0.1; exit" TERM; while :; do sleep 0.05; done' &);"""
+    saving = "trap 'trap : TERM; sleep 0.3 && echo saved; exit 5' TERM; echo on;"
+    script += saving + "while :; do sleep 0.05; done"
     async with opened(tmp_path) as bench:
         folder = bench.directory()
-        end = await bench.run("sh", "-c", script, cwd=folder, limit=0.3, grace=20)
+        end = await bench.run("sh", "-c", script, cwd=folder, limit=0.6, grace=20)
         assert (end.code, end.reason) == (5, "timeout")
         assert (folder / "stdout.txt").read_text() == "on\nsaved\n"
 

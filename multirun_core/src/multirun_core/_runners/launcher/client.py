@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._runners.launcher.arguments import absolute, encoded
@@ -77,11 +78,15 @@ class Launcher:
         self._loop.add_reader(sock, self._receive)
 
     @classmethod
-    async def start(cls, base_env: Mapping[str, str] | None = None) -> Launcher:
+    async def start(
+        cls, base_env: Mapping[str, str] | None = None, *, slots: int | None = None
+    ) -> Launcher:
         """Start the process and wait until it answers, for 30 seconds at most.
 
         Args:
             base_env: the environment that all runs have; by default this process's own.
+            slots: how many runs are alive at once; those beyond wait in the launcher, which
+                starts the next one, in order, without asking the driver. No limit by default.
 
         Raises:
             RunnerError: it could not be started.
@@ -99,7 +104,7 @@ class Launcher:
         ours.setblocking(False)
         launcher = cls(process, ours, errors)
         environ = os.environb if base_env is None else base_env
-        launcher._send("hello", encoded(environ))
+        launcher._send("hello", encoded(environ), sys.maxsize if slots is None else slots)
         try:
             async with asyncio.timeout(_START_BOUND):
                 await asyncio.wait(

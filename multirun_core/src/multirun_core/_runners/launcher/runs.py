@@ -94,13 +94,20 @@ class Runs:
     """All runs of this process, which must be a child subreaper and call `reap` after SIGCHLD.
 
     Attributes:
-        live: by number, those whose end has not been reported.
+        live: by number, those that were started and whose end has not been reported.
+        waiting: by number, those that wait for one of the `slots`.
     """
 
     def __init__(
-        self, base_env: dict[bytes, bytes], null: int, report: Callable[[tuple[Any, ...]], None]
+        self,
+        base_env: dict[bytes, bytes],
+        slots: int,
+        null: int,
+        report: Callable[[tuple[Any, ...]], None],
     ) -> None:
         self.live: dict[int, LiveRun] = {}
+        self.waiting: dict[int, tuple[Any, ...]] = {}
+        self._slots = slots
         self._base_env = base_env
         self._null = null
         self._report = report
@@ -114,7 +121,17 @@ class Runs:
         if tree.HAS_CHILDREN:
             self._children = os.open("/proc/thread-self/children", os.O_RDONLY | os.O_CLOEXEC)
 
-    def start(
+    def add(self, number: int, *what: Any) -> None:
+        """Start a run, when there is a slot for it; see `_start`."""
+        self.waiting[number] = what
+        self._fill()
+
+    def _fill(self) -> None:
+        while self.waiting and len(self.live) < self._slots:
+            number = next(iter(self.waiting))
+            self._start(number, *self.waiting.pop(number))
+
+    def _start(
         self,
         number: int,
         argv: list[bytes],
@@ -142,7 +159,15 @@ class Runs:
             self._next_deadline = min(self._next_deadline, run.deadline)
         self.live[number] = self._mains[run.pid] = run
 
-    def end(self, run: LiveRun, grace: float) -> None:
+    def end(self, number: int) -> None:
+        """End a run with its own grace, or forget it if it has not been started."""
+        if number in self.waiting:
+            del self.waiting[number]
+            self._report(("failed", number, errno.ECANCELED, "ended before it was started", None))
+        elif number in self.live:
+            self._end(self.live[number], self.live[number].grace)
+
+    def _end(self, run: LiveRun, grace: float) -> None:
         """Send TERM to the run's tree now, and KILL after `grace` seconds. A shorter one wins."""
         when = time.monotonic() + grace
         first = run.kill_at is None
@@ -154,11 +179,13 @@ class Runs:
 
     def end_all(self, most: float) -> None:
         """End all runs with their own grace, but no more than `most` seconds."""
+        for number in list(self.waiting):
+            self.end(number)
         for run in list(self.live.values()):
-            self.end(run, min(run.grace, most))
+            self._end(run, min(run.grace, most))
 
     def reap(self) -> None:
-        """Take note of all children that have ended."""
+        """Take note of all children that have ended, and start others in their place."""
         touched: list[LiveRun] = []
         while True:
             try:
@@ -188,6 +215,7 @@ class Runs:
         for run in touched:
             if run.number in self.live:
                 self._look(run)
+        self._fill()
 
     def tick(self) -> None:
         """Do what is due by now."""
@@ -198,11 +226,12 @@ class Runs:
                     run.deadline = NEVER
                     if run.main and run.kill_at is None:
                         run.timed_out = True
-                        self.end(run, run.grace)
+                        self._end(run, run.grace)
             self._next_deadline = min((run.deadline for run in self.live.values()), default=NEVER)
         for run in list(self._ending):
             if now >= run.look_at:
                 self._look(run)
+        self._fill()
 
     def due(self) -> float:
         """Return when `tick` has something to do, by the monotonic clock."""

@@ -31,7 +31,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Server:
     """One connection and the runs behind it."""
 
-    def __init__(self, connection: int, driver: int, base_env: dict[bytes, bytes]) -> None:
+    def __init__(
+        self, connection: int, driver: int, base_env: dict[bytes, bytes], slots: int
+    ) -> None:
         self._connection = connection
         self._driver = driver
         self._inbox = Inbox()
@@ -42,7 +44,7 @@ class Server:
         self._connected = True
         self._blocked = False
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self.runs = Runs(base_env, null, self._messages.append)
+        self.runs = Runs(base_env, slots, null, self._messages.append)
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _ignore)
@@ -95,11 +97,9 @@ class Server:
             if self._closing:
                 self._messages.append(("failed", message[1], 0, "the launcher is ending", None))
             else:
-                self.runs.start(*message[1:])
+                self.runs.add(*message[1:])
         elif what == "end":
-            run = self.runs.live.get(message[1])
-            if run is not None:
-                self.runs.end(run, run.grace)
+            self.runs.end(message[1])
         elif what == "end all":
             self.runs.end_all(message[1])
         elif what == "ping":
@@ -165,12 +165,12 @@ def _prepare() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _hello(connection: int) -> dict[bytes, bytes]:
-    """Wait for the first message, which holds the environment of all runs."""
+def _hello(connection: int) -> tuple[dict[bytes, bytes], int]:
+    """Wait for the first message: the environment of all runs and how many may run at once."""
     inbox = Inbox()
     while data := os.read(connection, PORTION):
         for message in inbox.feed(data):
-            return message[1]  # type: ignore[no-any-return]
+            return message[1], message[2]
     raise EOFError("the driver closed the connection")
 
 
@@ -182,9 +182,9 @@ def main() -> None:
     if os.getppid() != pid:
         return  # it died before it could be watched
     _prepare()
-    base_env = _hello(connection)
+    base_env, slots = _hello(connection)
     os.set_blocking(connection, False)
-    server = Server(connection, driver, base_env)
+    server = Server(connection, driver, base_env, slots)
     try:
         server.serve()
     except BaseException:

@@ -9,6 +9,7 @@ a child inherits.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -37,7 +38,9 @@ _LOOK_EVERY = 0.01
 _PATIENCE = 10.0
 
 
-async def open_launcher(base_env: Mapping[str, str] | None = None) -> Launcher | ThreadLauncher:
+async def open_launcher(
+    base_env: Mapping[str, str] | None = None, *, slots: int | None = None
+) -> Launcher | ThreadLauncher:
     """Start what can carry out local runs here.
 
     That is the launcher process on Linux 5.3 and newer, and threads elsewhere, or where the
@@ -45,13 +48,14 @@ async def open_launcher(base_env: Mapping[str, str] | None = None) -> Launcher |
 
     Args:
         base_env: the environment that all runs have; by default this process's own.
+        slots: how many runs are alive at once, see `Launcher.start`; no limit by default.
 
     Raises:
         RunnerError: it could not be started.
     """
     if os.environ.get("MULTIRUN_LAUNCHER") == "threads" or not _has_pidfd() or not sys.executable:
-        return ThreadLauncher(base_env)
-    return await Launcher.start(base_env)
+        return ThreadLauncher(base_env, slots=slots)
+    return await Launcher.start(base_env, slots=slots)
 
 
 def _has_pidfd() -> bool:
@@ -137,7 +141,9 @@ class ThreadLauncher:
         lost: always False.
     """
 
-    def __init__(self, base_env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, base_env: Mapping[str, str] | None = None, *, slots: int | None = None
+    ) -> None:
         self.identity = ProcessId.own()
         self.lost = False
         self._loop = asyncio.get_running_loop()
@@ -145,6 +151,8 @@ class ThreadLauncher:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._pool = ThreadPoolExecutor(_MOST_THREADS, "multirun-run")
         self._children: dict[_Child, asyncio.Future[ExitStatus]] = {}
+        self._slots = asyncio.Semaphore(sys.maxsize if slots is None else slots)
+        self._ended = 0
         self._closing = False
 
     async def run(
@@ -164,17 +172,31 @@ class ThreadLauncher:
         words = [os.fsencode(word) for word in argv]
         files = (absolute(cwd), absolute(stdout), absolute(stderr))
         environ = self._base_env | encoded(env)
+        ended_before = self._ended
+        async with self._slots:
+            if self._ended != ended_before:
+                return start_failure(errno.ECANCELED, "ended before it was started", None)
+            return await self._run(words, files, environ, timeout, grace)
+
+    async def _run(
+        self,
+        words: list[bytes],
+        files: tuple[bytes, bytes, bytes],
+        environ: dict[bytes, bytes],
+        limit: float | None,
+        grace: float,
+    ) -> ExitStatus:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started = time.time()
         try:
             child = _Child(start(words, files[0], environ, *files[1:], self._null), grace)
         except StartError as error:
             return start_failure(error.errno, error.text, error.stream)
-        future = self._loop.run_in_executor(self._pool, _carry_out, child, started, peak, timeout)
+        future = self._loop.run_in_executor(self._pool, _carry_out, child, started, peak, limit)
         self._children[child] = future
         timers: list[asyncio.TimerHandle] = []
-        if timeout is not None:
-            timers.append(self._loop.call_later(timeout, self._time_out, child))
+        if limit is not None:
+            timers.append(self._loop.call_later(limit, self._time_out, child))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -189,6 +211,7 @@ class ThreadLauncher:
 
     def end_all(self, grace: float) -> None:
         """End all runs now, with KILL after `grace` seconds, or their own grace if shorter."""
+        self._ended += 1
         for child in list(self._children):
             self._end(child, min(grace, child.grace))
 
