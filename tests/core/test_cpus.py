@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from multirun_core._runners.cpus import usable_cpus
 
 from multirun_core import ParallelLocalRunner, UsageError
-from multirun_core._runners.cpus import usable_cpus
 
 ALL = len(os.sched_getaffinity(0))
 
