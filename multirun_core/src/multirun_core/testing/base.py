@@ -1,0 +1,338 @@
+"""What all checks share: what an author declares, calls with a bound, and looking at processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import pytest
+
+from multirun_core._sweep.api import multirunAsync
+from multirun_core.testing import drive, report
+from multirun_core.testing.loop import run_bounded
+
+if TYPE_CHECKING:
+    from multirun_core._model.run import Run
+    from multirun_core._runners.base import AbstractRunner
+    from multirun_core._sweep.sweep import Sweep
+
+_T = TypeVar("_T")
+_Check = TypeVar("_Check", bound=Callable[..., Any])
+
+HOSTILE = "a 'b' \"c\" $HOME `id`; {n} #&|<>(*)?[x]~!\\ %s\nnext \u00e9\u4e16\U0001f600 -rf"
+"""A name with all that shells, globs, formats and careless parsers fall for."""
+
+
+def promise(kept: object, promised: str, seen: object = None) -> None:
+    """Fail unless a promise is kept, saying what was promised and what was seen.
+
+    Args:
+        kept: whether it is.
+        promised: what the runner promises, as a sentence.
+        seen: what was seen instead.
+    """
+    __tracebackhide__ = True
+    if not kept:
+        told = seen if isinstance(seen, str) else repr(seen)
+        raise AssertionError(f"promised: {promised}\n     seen: {told}")
+
+
+def expect(seen: object, wanted: object, promised: str) -> None:
+    """Fail unless two values are equal, saying what was promised and what was seen."""
+    __tracebackhide__ = True
+    promise(seen == wanted, promised, f"{seen!r}\n   wanted: {wanted!r}")
+
+
+def requires(*capabilities: str) -> Callable[[_Check], _Check]:
+    """Mark a check that applies only to runners with all these capabilities.
+
+    Args:
+        capabilities: names of attributes of `KitBase`; "slots_option" stands for having one.
+            "shares_files" stands for runs that see the files of this machine while they run.
+    """
+
+    def mark(check: _Check) -> _Check:
+        @functools.wraps(check)
+        def wrapper(self: KitBase, *args: Any, **keywords: Any) -> Any:
+            __tracebackhide__ = True
+            for capability in capabilities:
+                reason = self.why_not(capability)
+                if reason:
+                    pytest.skip(reason)
+            return check(self, *args, **keywords)
+
+        return wrapper  # type: ignore[return-value]
+
+    return mark
+
+
+class KitBase:
+    """What an author declares of a runner, and what the checks are made with.
+
+    Only `make_runner` must be written. It is also called in other processes: instance attributes,
+    as an autouse fixture may set them, are passed along and must therefore be picklable, and the
+    class must stand at the top of its module or in another class.
+
+    Attributes:
+        slots_option: the option that limits how many runs go on at once; None where the backend
+            decides.
+        time_scale: how much more patience than for processes of this machine a check needs.
+        python: the Python that runs use; `multirun_core` must be importable there.
+        hook_module: the module with the plugin's hooks, if its lightness is to be checked.
+        heavy_modules: what importing `hook_module` must not import.
+        can_reattach: whether a new driver finds runs again that outlived theirs; None to ask the
+            runner's `can_reattach`.
+        needs_shared_filesystem: whether runs see the files of this machine since they must.
+        runs_on_this_machine: whether runs are processes of this machine, to be looked at by pid
+            (which takes Linux), and so see its files.
+        measures_usage: whether CPU time and memory of a run are recorded.
+        captures_output: whether output is in `stdout.txt` and `stderr.txt` in the run directory.
+        reports_exit_codes: whether `run.exit_code` and the reason "signal" are known, not only
+            success and failure.
+        ends_whole_trees: whether what ends a run ends all of its descendants too, those that
+            ignore TERM or have a session of their own included.
+        ends_with_driver: whether runs end when their driver is killed, unless they are found
+            again later.
+    """
+
+    slots_option: ClassVar[str | None] = "max_parallel"
+    time_scale: ClassVar[float] = 1.0
+    python: ClassVar[str] = sys.executable
+    hook_module: ClassVar[str | None] = None
+    heavy_modules: ClassVar[Sequence[str]] = ()
+
+    can_reattach: ClassVar[bool | None] = None
+    needs_shared_filesystem: ClassVar[bool] = True
+    runs_on_this_machine: ClassVar[bool] = True
+    measures_usage: ClassVar[bool] = True
+    captures_output: ClassVar[bool] = True
+    reports_exit_codes: ClassVar[bool] = True
+    ends_whole_trees: ClassVar[bool] = True
+    ends_with_driver: ClassVar[bool] = True
+
+    def make_runner(self, **options: Any) -> AbstractRunner:
+        """Return a new runner with these options; the one method that an author writes."""
+        raise NotImplementedError(f"{type(self).__name__} must define make_runner(self, **options)")
+
+    # What applies.
+
+    def why_not(self, capability: str) -> str | None:
+        """Return why checks that need a capability do not apply; None where they do."""
+        if capability == "can_reattach" and self.can_reattach is None:
+            able = getattr(self.make_runner(), "can_reattach", False)
+            return None if able else "its runner cannot reattach"
+        if capability == "shares_files":
+            if self.needs_shared_filesystem or self.runs_on_this_machine:
+                return None
+            return "its runs do not see the files of this machine"
+        if capability == "runs_on_this_machine" and not Path("/proc/self/environ").exists():
+            return "processes are looked at in /proc, which takes Linux"
+        value = getattr(self, capability)
+        return None if value else f"{type(self).__name__} declares {capability} = {value!r}"
+
+    def slots(self, count: int) -> dict[str, Any]:
+        """Return the options for so many runs at once; none where the backend decides."""
+        return {} if self.slots_option is None else {self.slots_option: count}
+
+    def patience(self, seconds: float) -> float:
+        """Return how long to wait for what takes so many seconds on this machine at worst."""
+        return seconds * self.time_scale
+
+    # Calls.
+
+    def bounded(self, work: Coroutine[Any, Any, _T], seconds: float = 30.0) -> _T:
+        """Run a coroutine in an event loop of its own; fail after so many seconds, scaled.
+
+        Raises:
+            AssertionError: it did not end in time; it has been cancelled.
+        """
+        return run_bounded(work, self.patience(seconds))
+
+    def run_sweep(
+        self,
+        runs: int | Iterable[Mapping[str, Any]],
+        cmd: Sequence[str],
+        path: Path,
+        *,
+        options: Mapping[str, Any] | None = None,
+        runner: AbstractRunner | None = None,
+        seconds: float = 30.0,
+        **keywords: Any,
+    ) -> Sweep:
+        """Carry out a sweep and return it.
+
+        Args:
+            runs: the parameters; a number stands for so many runs with a parameter `n` from 0.
+            cmd: the command.
+            path: the directory of the sweep.
+            options: for `make_runner`.
+            runner: one to use instead of a new one.
+            seconds: when to give up, scaled.
+            keywords: for `multirun`.
+        """
+        return self.bounded(
+            self.sweep(runs, cmd, path, options=options, runner=runner, **keywords), seconds
+        )
+
+    def sweep(
+        self,
+        runs: int | Iterable[Mapping[str, Any]],
+        cmd: Sequence[str],
+        path: Path,
+        *,
+        options: Mapping[str, Any] | None = None,
+        runner: AbstractRunner | None = None,
+        **keywords: Any,
+    ) -> Coroutine[Any, Any, Sweep]:
+        """Return what `run_sweep` runs, for checks with an event loop of their own."""
+        return multirunAsync(
+            runs=[{"n": n} for n in range(runs)] if isinstance(runs, int) else runs,
+            cmd=cmd,
+            output_path=path,
+            runner=self.make_runner(**(options or {})) if runner is None else runner,
+            progress=False,
+            **keywords,
+        )
+
+    def run_bare(
+        self,
+        commands: Iterable[Sequence[str]],
+        folder: Path,
+        *,
+        options: Mapping[str, Any] | None = None,
+        runner: AbstractRunner | None = None,
+        seconds: float = 30.0,
+    ) -> list[Run]:
+        """Add commands to a runner without a sweep, gather them, and return the runs.
+
+        Each gets a new directory `folder/0`, `folder/1`, …
+        """
+        runner = self.make_runner(**(options or {})) if runner is None else runner
+
+        async def work() -> list[Run]:
+            added: list[Run] = []
+            for number, cmd in enumerate(commands):
+                cwd = folder / str(number)
+                cwd.mkdir(parents=True)
+                added.append(runner.add(list(cmd), cwd))
+            await runner.gather()
+            return added
+
+        return self.bounded(work(), seconds)
+
+    def driver(
+        self,
+        path: Path,
+        runs: int | Iterable[Mapping[str, Any]],
+        cmd: Sequence[str],
+        *,
+        options: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        **keywords: Any,
+    ) -> subprocess.Popen[bytes]:
+        """Start a process that carries out a sweep as `run_sweep` does; for checks that kill it.
+
+        The process is a session leader; what is left of it at the end of the check is killed.
+
+        Args:
+            path: the directory of the sweep.
+            runs: the parameters, or how many runs.
+            cmd: the command.
+            options: for `make_runner`.
+            environment: variables of the driver, on top of those of this process.
+            stdout: as in `subprocess.Popen`.
+            keywords: for `multirun`.
+        """
+        call = {
+            "runs": [{"n": n} for n in range(runs)] if isinstance(runs, int) else list(runs),
+            "cmd": list(cmd),
+            "output_path": path,
+            **keywords,
+        }
+        process = drive.start(self, dict(options or {}), call, dict(environment or {}), stdout)
+        self._drivers.append(process)
+        return process
+
+    # Waiting and looking.
+
+    def wait_until(self, condition: Callable[[], _T], what: str, seconds: float = 20.0) -> _T:
+        """Return what `condition` does once that is true; fail after so many seconds, scaled.
+
+        Args:
+            condition: what is asked, again and again.
+            what: what is waited for, for the message.
+            seconds: how long.
+        """
+        __tracebackhide__ = True
+        deadline = time.monotonic() + self.patience(seconds)
+        while not (value := condition()):
+            promise(time.monotonic() < deadline, what, f"not within {self.patience(seconds):g} s")
+            time.sleep(0.005)
+        return value
+
+    async def until(self, condition: Callable[[], _T], what: str, seconds: float = 20.0) -> _T:
+        """Do as `wait_until`, in a coroutine."""
+        __tracebackhide__ = True
+        deadline = time.monotonic() + self.patience(seconds)
+        while not (value := condition()):
+            promise(time.monotonic() < deadline, what, f"not within {self.patience(seconds):g} s")
+            await asyncio.sleep(0.005)
+        return value
+
+    def processes_of(self, path: Path) -> dict[int, str]:
+        """Return the processes of this machine that a path gives away: pid and command.
+
+        They have it in their command, environment or working directory. Zombies have none.
+        """
+        text, found = os.fsencode(path), dict[int, str]()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                command = (entry / "cmdline").read_bytes()
+                seen = command + b"\0" + os.fsencode((entry / "cwd").readlink()) + b"\0"
+                seen += (entry / "environ").read_bytes()
+                if text in seen and int(entry.name) != os.getpid():
+                    found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+        return found
+
+    # Fixtures.
+
+    @pytest.fixture
+    def hostile_path(self, tmp_path: Path) -> Path:
+        """A new directory with a name of spaces, quotes, `$`, `;`, globs, newline and unicode."""
+        path = tmp_path / HOSTILE
+        path.mkdir()
+        return path
+
+    @pytest.fixture(autouse=True)
+    def _in_the_kit(
+        self,
+        request: pytest.FixtureRequest,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Iterator[None]:
+        """Report the check at the end, keep a surrounding run out, and kill what a check leaves."""
+        report.note(request)
+        for name in [name for name in os.environ if name.startswith("MULTIRUN_RUN_DIR")]:
+            monkeypatch.delenv(name)
+        self._drivers: list[subprocess.Popen[bytes]] = []
+        yield
+        for driver in self._drivers:
+            driver.kill()
+            driver.wait()
+            for pipe in (driver.stdin, driver.stdout):
+                if pipe is not None:
+                    pipe.close()
+        if self.runs_on_this_machine:
+            for pid in self.processes_of(tmp_path):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)

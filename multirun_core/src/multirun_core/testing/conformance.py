@@ -1,0 +1,9 @@
+"""`RunnerConformance`, all checks in one class to inherit."""
+
+from __future__ import annotations
+
+from multirun_core.testing.basics import BasicChecks
+
+
+class RunnerConformance(BasicChecks):
+    """What every runner promises. Inherit it and write `make_runner`; see `KitBase`."""

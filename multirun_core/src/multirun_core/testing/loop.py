@@ -1,0 +1,43 @@
+"""An event loop with an end: a runner that hangs fails its check instead of stopping all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+_CLEANUP_SECONDS = 10.0
+
+
+def run_bounded(work: Coroutine[Any, Any, _T], seconds: float) -> _T:
+    """Do as `asyncio.run`, but wait for nothing without a bound.
+
+    Raises:
+        AssertionError: the work did not end in time. It has been cancelled.
+    """
+    __tracebackhide__ = True
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    try:
+        loop.run_until_complete(asyncio.wait([task], timeout=seconds))
+        if task.done():
+            return task.result()
+        task.cancel()
+        loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_SECONDS))
+        how = "was then cancelled" if task.done() else "cannot be cancelled either"
+        raise AssertionError(f"promised: it ends\n     seen: not within {seconds:g} s; it {how}")
+    finally:
+        _end(loop)
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=_CLEANUP_SECONDS))
+    for ending in (loop.shutdown_asyncgens, loop.shutdown_default_executor):
+        task = loop.create_task(ending())
+        loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_SECONDS))
+    loop.close()

@@ -1,0 +1,46 @@
+"""What pytest prints at the end: how many checks were passed, and which do not apply and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+_NAME = "multirun-conformance"
+_MARK = "multirun_conformance"
+
+
+def note(request: pytest.FixtureRequest) -> None:
+    """Count the present test as a check of the kit."""
+    request.node.user_properties.append((_MARK, request.cls.__name__))
+    manager = request.config.pluginmanager
+    if not manager.has_plugin(_NAME):
+        manager.register(_Summary(), _NAME)
+
+
+class _Summary:
+    """A plugin that is registered by the first check, so that it costs nobody else anything."""
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        passed: Counter[str] = Counter()
+        total: Counter[str] = Counter()
+        skipped: dict[str, list[str]] = {}
+        for outcome in ("passed", "failed", "skipped"):
+            for seen in terminalreporter.stats.get(outcome, ()):
+                owner = dict(seen.user_properties).get(_MARK)
+                if owner is None or (seen.when != "call" and outcome == "passed"):
+                    continue
+                total[owner] += 1
+                passed[owner] += outcome == "passed"
+                if outcome == "skipped":
+                    reason = seen.longrepr[2].removeprefix("Skipped: ")
+                    skipped.setdefault(owner, []).append(f"{seen.head_line}: {reason}")
+        for owner, count in total.items():
+            absent = skipped.get(owner, [])
+            line = f"multirun conformance of {owner}: {count} checks, {passed[owner]} passed"
+            if absent:
+                line += f", {len(absent)} do not apply:"
+            terminalreporter.write_line(line)
+            for text in absent:
+                terminalreporter.write_line(f"  {text}")
