@@ -11,7 +11,6 @@ import subprocess
 import sys
 import termios
 import time
-from pathlib import Path
 
 from multirun_core._model.status import RunStatistics
 
@@ -83,7 +82,3 @@ def frames(seen: str) -> list[str]:
     """Return what stood in the terminal's lines, one after another, without colours."""
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
     return [line for line in re.split(r"[\r\n]+", plain) if line]
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/dev/fd").iterdir()))

@@ -396,7 +396,7 @@ def test_signals(tmp_path: Path, signum: signal.Signals, status: int) -> None:
     assert driver.returncode == status
     assert out == f"{tmp_path / 'st'}\n"
     assert err.count("multirun resume") == 1
-    assert "run 0 (a=1): cancelled" in err
+    assert "0 of 3 runs succeeded, 3 cancelled; see st" in err
     assert "Traceback" not in err
 
 

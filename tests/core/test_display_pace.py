@@ -95,7 +95,7 @@ def test_no_history_leads_to_nonsense(steps: list[tuple[float, int, int]]) -> No
 
 @pytest.mark.parametrize(
     ("rate", "text"),
-    [(250.0, "250/s"), (12.34, "12.3/s"), (61 / 60, "61/min"), (2.5 / 60, "2.5/min"),
+    [(250.0, "250/s"), (12.34, "12/s"), (61 / 60, "61/min"), (2.5 / 60, "2.5/min"),
      (3.2 / 3600, "3.2/h"), (0.4 / 3600, "0.4/h"), (9.9, "594/min")],
 )  # fmt: skip
 def test_rates_are_said_in_a_handy_unit(rate: float, text: str) -> None:

@@ -340,3 +340,11 @@ def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _display_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "multirun-display"]
+
+
+def test_a_label_cannot_break_the_line() -> None:
+    program = WATCHING.replace('"study"', '"st\\nudy\\x1b[2J" + "\\u4e2d" * 60')
+    lines = frames(in_terminal(python(program, "6", "0.14", "None"), columns=100))
+    shown = [line for line in lines if "/6" in line]
+    assert shown
+    assert all(line.startswith("st\\nudy\\x1b[2J\u4e2d") for line in shown)

@@ -11,6 +11,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 when all went well, 1 when a run failed or the sweep could not go on, 2 for wrong use;
     130, 143 and 129 after SIGINT, SIGTERM and SIGHUP.
     """
-    from multirun_core._cli.program import carry_out
+    try:
+        from multirun_core._cli.program import carry_out
 
-    return carry_out(arguments)
+        return carry_out(arguments)
+    except KeyboardInterrupt:  # while it was still starting
+        return 130

@@ -35,6 +35,8 @@ Inputs (-i PATH[:LINKAGE[:RENAME]]): LINKAGE is shared (one copy for all runs, t
 (one for each) or link (the given file itself). A colon belongs to PATH unless one of these words
 follows it as the last or the last but one part.
 
+Where standard output is no terminal, the sweep's directory is printed on it.
+
 Exit status: 0 if all runs succeeded, 1 if not, 2 for wrong use.
 """
 _LINKAGES = ("copy", "shared", "link")

@@ -60,15 +60,17 @@ def summary(sweep: Sweep, *, hint: bool = True) -> str:
     if not statistics.total_count:
         return f"multirun: no runs, nothing to do; the sweep is {where}"
     counts = [f"{statistics.success_count} of {statistics.total_count} runs succeeded"]
+    # Those that were cancelled tell nothing; whoever cancelled them knows why.
+    failures = [run for run in sweep.failures if run.reason != "cancelled"]
     for count, word in (
-        (statistics.failure_count, "failed"),
+        (len(failures), "failed"),
+        (statistics.failure_count - len(failures), "cancelled"),
         (statistics.skipped_count, "skipped"),
         (statistics.pending_count + statistics.running_count, "not executed"),
     ):
         if count:
             counts.append(f"{count} {word}")
     lines = [f"multirun: {', '.join(counts)}; see {where}"]
-    failures = [run for run in sweep.runs if run.status == "failure"]
     for run in failures[:_FAILURES_SHOWN]:
         lines += _failure(run)
     if len(failures) > _FAILURES_SHOWN:

@@ -6,6 +6,7 @@ import io
 import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -13,17 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from multirun_core._display.pace import Pace, outlook
+from multirun_core._display.stream import SafeStream, one_line
 
 if TYPE_CHECKING:
-    from multirun_core._display.stream import SafeStream
     from multirun_core._model.status import RunStatistics
 
-_MIN_BAR, _MAX_BAR = 6, 40
+_MIN_BAR, _MAX_BAR, _MAX_LABEL = 6, 40, 30
 _NOTEBOOK_WIDTH = 100
 
 
 def layout(label: str, statistics: RunStatistics, pace: Pace, width: int) -> Table:
     """Lay one line out for a width: the bar shrinks first, then the least important parts go."""
+    label = one_line(label)[:_MAX_LABEL]
     done = f"{statistics.complete_count}/{statistics.total_count}"
     # In the order in which they are given up, the last ones first.
     parts: list[tuple[str, str]] = [(done, "bold")]
@@ -45,9 +47,9 @@ def layout(label: str, statistics: RunStatistics, pace: Pace, width: int) -> Tab
         room -= len(text) + 2
     grid = Table.grid(padding=(0, 2, 0, 0))
     cells: list[Any] = []
-    if len(label) + 2 + _MIN_BAR <= room:
+    if cell_len(label) + 2 + _MIN_BAR <= room:
         cells.append(Text(label))
-        room -= len(label) + 2
+        room -= cell_len(label) + 2
     if room >= _MIN_BAR:
         cells.append(
             ProgressBar(

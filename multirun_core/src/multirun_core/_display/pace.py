@@ -61,7 +61,7 @@ def rate_text(rate: float) -> str:
         number = rate * factor
         if number >= (10 if unit == "s" else 1):
             break
-    return f"{number:.3g}/{unit}" if number < 100 else f"{number:.0f}/{unit}"
+    return f"{number:.0f}/{unit}" if number >= 9.95 else f"{number:.2g}/{unit}"
 
 
 def duration_text(seconds: float) -> str:
