@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -330,9 +331,20 @@ async def test_other_things_that_stop_a_start(tmp_path: Path) -> None:
         )
         text = f"its directory '{tmp_path}/none' cannot be entered: No such file or directory"
         assert end.message == f"cannot start 'true': {text}"
+        words: list[Any] = ["true", 5]
         with pytest.raises(TypeError):
-            await bench.run("true", 5)
+            await bench.run(*words)
         assert (await bench.run("true")).ok
+
+
+@pytest.mark.asyncio
+async def test_numbers_of_another_type(tmp_path: Path) -> None:
+    class Seconds(float):
+        """As numpy's are."""
+
+    async with opened(tmp_path) as bench:
+        end = await bench.run("sleep", "1000", limit=Seconds(0.1), grace=Seconds(1))
+        assert end.reason == "timeout"
 
 
 @pytest.mark.asyncio

@@ -103,8 +103,8 @@ class Launcher:
             theirs.close()
         ours.setblocking(False)
         launcher = cls(process, ours, errors)
-        environ = os.environb if base_env is None else base_env
-        launcher._send("hello", encoded(environ), sys.maxsize if slots is None else slots)
+        environ = encoded(os.environb if base_env is None else base_env)
+        launcher._send("hello", environ, sys.maxsize if slots is None else int(slots))
         try:
             async with asyncio.timeout(_START_BOUND):
                 await asyncio.wait(
@@ -174,8 +174,8 @@ class Launcher:
             encoded(env),
             absolute(stdout),
             absolute(stderr),
-            timeout,
-            grace,
+            None if timeout is None else float(timeout),  # marshal takes no subclass of float
+            float(grace),
         )
         pending = _Pending(self._loop.create_future(), grace, timeout)
         self._runs[number] = pending

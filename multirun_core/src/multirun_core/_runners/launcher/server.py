@@ -165,13 +165,16 @@ def _prepare() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _hello(connection: int) -> tuple[dict[bytes, bytes], int]:
+def _hello(connection: int, driver: int) -> tuple[dict[bytes, bytes], int]:
     """Wait for the first message: the environment of all runs and how many may run at once."""
     inbox = Inbox()
-    while data := os.read(connection, PORTION):
+    while driver not in select.select([connection, driver], [], [])[0]:
+        data = os.read(connection, PORTION)
+        if not data:
+            break
         for message in inbox.feed(data):
             return message[1], message[2]
-    raise EOFError("the driver closed the connection")
+    raise EOFError("the driver is gone")
 
 
 def main() -> None:
@@ -182,7 +185,7 @@ def main() -> None:
     if os.getppid() != pid:
         return  # it died before it could be watched
     _prepare()
-    base_env, slots = _hello(connection)
+    base_env, slots = _hello(connection, driver)
     os.set_blocking(connection, False)
     server = Server(connection, driver, base_env, slots)
     try:

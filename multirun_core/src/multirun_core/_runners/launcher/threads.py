@@ -187,12 +187,14 @@ class ThreadLauncher:
         grace: float,
     ) -> ExitStatus:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        started = time.time()
+        started, began = time.time(), time.monotonic()
         try:
             child = _Child(start(words, files[0], environ, *files[1:], self._null), grace)
         except StartError as error:
             return start_failure(error.errno, error.text, error.stream)
-        future = self._loop.run_in_executor(self._pool, _carry_out, child, started, peak, limit)
+        future = self._loop.run_in_executor(
+            self._pool, _carry_out, child, started, began, peak, limit
+        )
         self._children[child] = future
         timers: list[asyncio.TimerHandle] = []
         if limit is not None:
@@ -241,9 +243,10 @@ class ThreadLauncher:
         return alive
 
 
-def _carry_out(child: _Child, started: float, peak: int, limit: float | None) -> ExitStatus:
+def _carry_out(
+    child: _Child, started: float, began: float, peak: int, limit: float | None
+) -> ExitStatus:
     """Wait for a program, then end its process group. In a thread."""
-    began = time.monotonic()
     status, usage = child.wait()
     end = started + time.monotonic() - began
     left = child.end_group()
