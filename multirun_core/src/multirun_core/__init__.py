@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from multirun_core._model.params import ParamValue as ParamValue
     from multirun_core._model.run import ExitStatus as ExitStatus
     from multirun_core._model.run import Run as Run
+    from multirun_core._model.sets import ParamSet as ParamSet
+    from multirun_core._model.sets import grid as grid
+    from multirun_core._model.sets import sample as sample
+    from multirun_core._model.sets import seeds as seeds
+    from multirun_core._model.sets import zipped as zipped
     from multirun_core._model.status import RunStatistics as RunStatistics
     from multirun_core._model.status import RunStatus as RunStatus
     from multirun_core._runners.base import AbstractRunner as AbstractRunner
@@ -61,6 +66,7 @@ _HOMES = {
     "_model.files": ["FileLinkage", "FileResource"],
     "_model.params": ["ParamMap", "ParamValue"],
     "_model.run": ["ExitStatus", "Run"],
+    "_model.sets": ["ParamSet", "grid", "sample", "seeds", "zipped"],
     "_model.status": ["RunStatistics", "RunStatus"],
     "_runners.base": ["AbstractRunner"],
     "_runners.local": ["ParallelLocalRunner"],
