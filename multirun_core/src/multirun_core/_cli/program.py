@@ -123,13 +123,14 @@ program = Program(
 def carry_out(arguments: Sequence[str] | None) -> int:
     """Run the program; errors become a line and an advice on standard error."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    asked = bool(words)  # click empties the list
     meta: dict[str, Any] = {}
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the program lives
     if "_MULTIRUN_COMPLETE" in os.environ:  # a shell asks what could be completed
         return int(program.main(words, "multirun") or 0)
     try:
-        with program.make_context("multirun", words) as context:
+        with program.make_context("multirun", words if asked else ["--help"]) as context:
             meta = context.meta
             outcome = program.invoke(context)
         sys.stdout.flush()
@@ -138,7 +139,7 @@ def carry_out(arguments: Sequence[str] | None) -> int:
             import traceback
 
             traceback.print_exc()
-        return _say(error)
+        return _say(error, asked)
     except KeyboardInterrupt:
         tell("multirun: interrupted")
         return 130
@@ -147,13 +148,10 @@ def carry_out(arguments: Sequence[str] | None) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def _say(error: Exception) -> int:
+def _say(error: Exception, asked: bool) -> int:
     """Tell people about an error, and return the exit status."""
     if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-        return 2
+        return error.exit_code if asked else 2  # help that nobody asked for
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "multirun"
