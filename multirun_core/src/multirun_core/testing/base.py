@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from multirun_core._sweep.api import multirunAsync
 from multirun_core.testing import drive, report
 from multirun_core.testing.loop import run_bounded
+from multirun_core.testing.promises import HOSTILE, expect, promise, requires
 
 if TYPE_CHECKING:
     from multirun_core._model.run import Run
@@ -26,53 +26,8 @@ if TYPE_CHECKING:
     from multirun_core._sweep.sweep import Sweep
 
 _T = TypeVar("_T")
-_Check = TypeVar("_Check", bound=Callable[..., Any])
 
-HOSTILE = "a 'b' \"c\" $HOME `id`; {n} #&|<>(*)?[x]~!\\ %s\nnext \u00e9\u4e16\U0001f600 -rf"
-"""A name with all that shells, globs, formats and careless parsers fall for."""
-
-
-def promise(kept: object, promised: str, seen: object = None) -> None:
-    """Fail unless a promise is kept, saying what was promised and what was seen.
-
-    Args:
-        kept: whether it is.
-        promised: what the runner promises, as a sentence.
-        seen: what was seen instead.
-    """
-    __tracebackhide__ = True
-    if not kept:
-        told = seen if isinstance(seen, str) else repr(seen)
-        raise AssertionError(f"promised: {promised}\n     seen: {told}")
-
-
-def expect(seen: object, wanted: object, promised: str) -> None:
-    """Fail unless two values are equal, saying what was promised and what was seen."""
-    __tracebackhide__ = True
-    promise(seen == wanted, promised, f"{seen!r}\n   wanted: {wanted!r}")
-
-
-def requires(*capabilities: str) -> Callable[[_Check], _Check]:
-    """Mark a check that applies only to runners with all these capabilities.
-
-    Args:
-        capabilities: names of attributes of `KitBase`; "slots_option" stands for having one.
-            "shares_files" stands for runs that see the files of this machine while they run.
-    """
-
-    def mark(check: _Check) -> _Check:
-        @functools.wraps(check)
-        def wrapper(self: KitBase, *args: Any, **keywords: Any) -> Any:
-            __tracebackhide__ = True
-            for capability in capabilities:
-                reason = self.why_not(capability)
-                if reason:
-                    pytest.skip(reason)
-            return check(self, *args, **keywords)
-
-        return wrapper  # type: ignore[return-value]
-
-    return mark
+__all__ = ["HOSTILE", "KitBase", "expect", "promise", "requires"]
 
 
 class KitBase:
@@ -85,6 +40,9 @@ class KitBase:
     Attributes:
         slots_option: the option that limits how many runs go on at once; None where the backend
             decides.
+        grace_option: the option for the seconds between TERM and KILL when a run is ended; None
+            where there is none.
+        many: how many runs the check of their cost makes; where that takes too long, fewer.
         time_scale: how much more patience than for processes of this machine a check needs.
         python: the Python that runs use; `multirun_core` must be importable there.
         hook_module: the module with the plugin's hooks, if its lightness is to be checked.
@@ -105,7 +63,9 @@ class KitBase:
     """
 
     slots_option: ClassVar[str | None] = "max_parallel"
+    grace_option: ClassVar[str | None] = "grace"
     time_scale: ClassVar[float] = 1.0
+    many: ClassVar[int] = 2000
     python: ClassVar[str] = sys.executable
     hook_module: ClassVar[str | None] = None
     heavy_modules: ClassVar[Sequence[str]] = ()
@@ -142,6 +102,10 @@ class KitBase:
     def slots(self, count: int) -> dict[str, Any]:
         """Return the options for so many runs at once; none where the backend decides."""
         return {} if self.slots_option is None else {self.slots_option: count}
+
+    def grace(self, seconds: float) -> dict[str, Any]:
+        """Return the options for so much time between TERM and KILL; none where not to be had."""
+        return {} if self.grace_option is None else {self.grace_option: seconds}
 
     def patience(self, seconds: float) -> float:
         """Return how long to wait for what takes so many seconds on this machine at worst."""
@@ -228,6 +192,34 @@ class KitBase:
             return added
 
         return self.bounded(work(), seconds)
+
+    def both_ways(
+        self,
+        commands: Sequence[Sequence[str]],
+        path: Path,
+        *,
+        options: Mapping[str, Any] | None = None,
+        seconds: float = 30.0,
+    ) -> Iterator[tuple[str, list[Run]]]:
+        """Carry the same commands out by `add` and `gather`, and then in a sweep.
+
+        Yields:
+            How they were carried out, for messages, and the runs in order of the commands, which
+            must all have the same number of words.
+        """
+        yield (
+            "added to the runner",
+            self.run_bare(commands, path / "bare", options=options, seconds=seconds),
+        )
+        names = [f"word{number}" for number in range(len(commands[0]))]
+        sweep = self.run_sweep(
+            [dict(zip(names, cmd, strict=True)) for cmd in commands],
+            [f"{{{name}}}" for name in names],
+            path / "sweep",
+            options=options,
+            seconds=seconds,
+        )
+        yield "in a sweep", list(sweep.runs)
 
     def driver(
         self,

@@ -12,7 +12,8 @@ _MARK = "multirun_conformance"
 
 def note(request: pytest.FixtureRequest) -> None:
     """Count the present test as a check of the kit."""
-    request.node.user_properties.append((_MARK, request.cls.__name__))
+    owner = type(request.instance).__name__
+    request.node.user_properties.append((_MARK, owner))
     manager = request.config.pluginmanager
     if not manager.has_plugin(_NAME):
         manager.register(_Summary(), _NAME)
