@@ -12,8 +12,8 @@ extra `multirun-core[testing]`, which is pytest alone: the checks bring their ow
 What `RunnerConformance` offers to set, see `KitBase` for each: `slots_option`, `time_scale`,
 `python`, `hook_module`, and what the runner is able to do: `can_reattach`,
 `needs_shared_filesystem`, `runs_on_this_machine`, `measures_usage`, `captures_output`,
-`reports_exit_codes`, `ends_whole_trees`, `ends_with_driver`. Checks of what a runner declares not
-to do are skipped, and listed with the reason at the end of the test run.
+`reports_exit_codes`, `ends_whole_trees`, `ends_with_driver`, `sees_private_mounts`. Checks of what
+a runner declares not to do are skipped, and listed with the reason at the end of the test run.
 
 For checks of one's own: `run_sweep`, `run_bare`, `bounded`, `driver`, `wait_until`,
 `processes_of`, `slots`, `patience`, the fixture `hostile_path`, the decorator `requires`, and

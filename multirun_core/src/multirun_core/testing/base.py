@@ -60,6 +60,8 @@ class KitBase:
             ignore TERM or have a session of their own included.
         ends_with_driver: whether runs end when their driver is killed, unless they are found
             again later.
+        sees_private_mounts: whether a sweep may lie in a file system that is mounted for its
+            driver alone: its runs are children of the driver, or files are carried to them.
     """
 
     slots_option: ClassVar[str | None] = "max_parallel"
@@ -78,6 +80,7 @@ class KitBase:
     reports_exit_codes: ClassVar[bool] = True
     ends_whole_trees: ClassVar[bool] = True
     ends_with_driver: ClassVar[bool] = True
+    sees_private_mounts: ClassVar[bool] = True
 
     def make_runner(self, **options: Any) -> AbstractRunner:
         """Return a new runner with these options; the one method that an author writes."""
@@ -230,6 +233,7 @@ class KitBase:
         options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         stdout: int | None = None,
+        prefix: Sequence[str] = (),
         **keywords: Any,
     ) -> subprocess.Popen[bytes]:
         """Start a process that carries out a sweep as `run_sweep` does; for checks that kill it.
@@ -243,6 +247,7 @@ class KitBase:
             options: for `make_runner`.
             environment: variables of the driver, on top of those of this process.
             stdout: as in `subprocess.Popen`.
+            prefix: a command that executes the driver's, such as env(1).
             keywords: for `multirun`.
         """
         call = {
@@ -251,7 +256,9 @@ class KitBase:
             "output_path": path,
             **keywords,
         }
-        process = drive.start(self, dict(options or {}), call, dict(environment or {}), stdout)
+        process = drive.start(
+            self, dict(options or {}), call, dict(environment or {}), stdout, prefix
+        )
         self._drivers.append(process)
         return process
 

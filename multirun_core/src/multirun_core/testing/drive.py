@@ -10,7 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ def start(
     call: Mapping[str, Any],
     environment: Mapping[str, str],
     stdout: int | None,
+    prefix: Sequence[str],
 ) -> subprocess.Popen[bytes]:
     """Start a driver; see `KitBase.driver`.
 
@@ -51,7 +52,7 @@ def start(
     state = {name: value for name, value in vars(kit).items() if name != "_drivers"}
     order = json.dumps(home).encode() + b"\n" + pickle.dumps((state, options, call))
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM],
+        [*prefix, sys.executable, "-c", _PROGRAM],
         stdin=subprocess.PIPE,
         stdout=stdout,
         env=os.environ | dict(environment),
