@@ -46,6 +46,7 @@ class Call:
         on_retry: whether what an attempt left is moved away before the next.
         accept_changes: whether a changed command or input is accepted.
         take_over: whether to take the sweep over from a driver that may be alive.
+        stay_open: whether further runs may come until the sweep is closed.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Call:
     on_retry: OnRetry = "restore"
     accept_changes: bool = False
     take_over: bool = False
+    stay_open: bool = False
 
     @property
     def limits_record(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from multirun_core._model.run import ExitStatus, Run
     from multirun_core._model.status import RunStatus
@@ -44,6 +45,7 @@ class Driver(Reader):
         self.policy = call.policy
         self.stopping: str | None = None
         self.on_change: Callable[[Run, RunStatus], None] | None = None
+        self.on_done: Callable[[Run], None] | None = None
         self._runner: TaskRunner = call.runner
         self._opened = opened
         self._journal = journal
@@ -56,6 +58,9 @@ class Driver(Reader):
         self._cancelled: set[int] = set()
         self._fatal: BaseException | None = None
         self._live: set[Run] = set()
+        self._todo = deque(opened.todo)
+        self._open = call.stay_open
+        self._more = asyncio.Event()
 
     # What a sweep does for its runs.
 
@@ -138,6 +143,8 @@ class Driver(Reader):
             run.reason = self.stopping or run.reason
         if self.on_change is not None:
             self.on_change(run, previous)
+        if self.on_done is not None and run.done:
+            self.on_done(run)
 
     def _count_failure(self) -> None:
         self._failures += 1
@@ -165,7 +172,7 @@ class Driver(Reader):
             await self._journal.flush()
             if self._opened.todo:
                 await self._runner.ready()
-            await self._feed(self._opened.todo)
+            await self._feed()
             await self._wait()
             outcome = self.stopping or "done"
         except asyncio.CancelledError:
@@ -189,25 +196,52 @@ class Driver(Reader):
     def _define(self) -> None:
         """Write down all runs, before the first process starts."""
         opened = self._opened
-        lines = [
-            f'{{"event": "run", "run": {run.index}, "params": {run.params_json}}}\n'.encode()
-            for run in opened.new
-        ]
-        if lines:
-            self._journal.append(b"".join(lines))
+        if opened.new:
+            self._journal.append(b"".join(map(_line_of, opened.new)))
         if opened.new or not opened.history.complete:
             self._journal.event("defined", runs=len(self.runs))
         if opened.again:
             self._journal.event("rerun", runs=[run.index for run in opened.again])
-        self._skip(opened.excluded, "excluded")
+        if not self._open:
+            self._skip(opened.excluded, "excluded")
 
-    async def _feed(self, todo: Iterable[Run]) -> None:
+    def take_on(self, run: Run, new: bool) -> None:
+        """Execute a further run, while the sweep is open for more; in its event loop."""
+        if new:
+            self._journal.append(_line_of(run))
+            self.counts["pending"] += 1
+        else:
+            previous = run.status
+            _begin_anew(run, adopt=self._runner.can_reattach)
+            self.changed(run, previous)
+        self._todo.append(run)
+        self._more.set()
+
+    def close(self) -> None:
+        """Take on nothing more; the sweep ends with what it has."""
+        self._open = False
+        self._more.set()
+
+    async def _next(self) -> Run | None:
+        """Return the next run to hand over; None where none will come."""
+        while not self._todo:
+            if not self._open or self._stopped:
+                return None
+            self._more.clear()
+            await self._more.wait()
+            await self._journal.flush()
+        return self._todo.popleft()
+
+    @property
+    def _stopped(self) -> bool:
+        return self.stopping is not None or self._fatal is not None
+
+    async def _feed(self) -> None:
         """Hand runs to the runner, a bounded number ahead of their execution."""
         room = asyncio.Semaphore(self._runner.ahead)
-        runs = iter(todo)
-        for run in runs:
+        while (run := await self._next()) is not None:
             await room.acquire()
-            if self.stopping is not None or self._fatal is not None:
+            if self._stopped:
                 break
             if run.index in self._cancelled:
                 self._skip([run], "cancelled")
@@ -225,18 +259,25 @@ class Driver(Reader):
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None and self._fatal is None:
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Stop all for an error that concerns all."""
+        if self._fatal is None:
             self._fatal = error
             self._cancel_live(running=True)
+            self._more.set()
 
     async def _wait(self) -> None:
         """Wait for the runs under way, then skip those that never were."""
         await self._empty()
         if self._fatal is not None:
             raise self._fatal
-        left = [run for run in self._opened.todo if run.status == "pending"]
-        if left:
-            self._skip(left, self.stopping or "cancelled")
+        excluded = {id(run) for run in self._opened.excluded}
+        left = [run for run in self.runs if not run.done]
+        self._skip([run for run in left if id(run) in excluded], "excluded")
+        self._skip([run for run in left if not run.done], self.stopping or "cancelled")
         await self._journal.flush()
 
     async def _abandon(self) -> None:
@@ -274,6 +315,7 @@ class Driver(Reader):
     def _stop(self, why: str, *, running: bool = False) -> None:
         """Start nothing new; `running` ends what runs, too."""
         self.stopping = self.stopping or why
+        self._more.set()
         self._cancel_live(running=running)
 
     def _cancel_live(self, *, running: bool, only: set[int] | None = None) -> None:
@@ -297,8 +339,7 @@ class Driver(Reader):
             try:
                 self._journal.check_ours()
             except Exception as error:
-                self._fatal = self._fatal or error
-                self._cancel_live(running=True)
+                self._fail(error)
                 return
             for asked in control.take_requests(self.root / JOURNAL):
                 if asked is None:
@@ -351,6 +392,11 @@ def _begin_anew(run: Run, *, adopt: bool) -> None:
     run.exit_code = run.reason = run.message = run.host = None
     run.started = run.ended = run.cpu_seconds = run.max_rss_bytes = None
     run.inline_result = None
+
+
+def _line_of(run: Run) -> bytes:
+    """Return the line by which a run begins to exist."""
+    return f'{{"event": "run", "run": {run.index}, "params": {run.params_json}}}\n'.encode()
 
 
 def _ranges(runs: list[Run]) -> list[list[int]]:

@@ -35,6 +35,27 @@ from multirun_core.errors import (
 _GUARDIAN_SECONDS = 20.0
 
 
+class Matcher:
+    """Finds the run that parameters belong to; equal ones are told apart by their order."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        """Match with the runs that the journal has."""
+        self._known: dict[tuple[bytes, int], Run] = {}
+        self._seen: Counter[bytes] = Counter()
+        for run in runs:
+            self._known[self._next(run.params_json)] = run
+        self._seen.clear()
+
+    def __call__(self, params_json: str) -> Run | None:
+        """Return the run of these parameters, each time the next one; None where it is new."""
+        return self._known.get(self._next(params_json)) if self._known else None
+
+    def _next(self, params_json: str) -> tuple[bytes, int]:
+        digest = params.identity(params_json)
+        self._seen[digest] += 1
+        return digest, self._seen[digest]
+
+
 @dataclass(slots=True, kw_only=True)
 class Opened:
     """A sweep that this process has claimed.
@@ -44,6 +65,8 @@ class Opened:
         history: what earlier drivers have written.
         manifest: what the sweep is.
         inputs: its inputs, stored.
+        match: finds the run of further parameters; None where they are new.
+        asked: the runs that the call asks for, whether they are to be executed or not.
         todo: the runs to execute, in order.
         new: runs that are not in the journal yet; all of them are in `todo`.
         again: runs that had succeeded and are to be executed again.
@@ -55,6 +78,8 @@ class Opened:
     history: History
     manifest: Manifest
     inputs: list[InputRecord]
+    match: Matcher
+    asked: list[Run] = field(default_factory=list[Run])
     todo: list[Run] = field(default_factory=list[Run])
     new: list[Run] = field(default_factory=list[Run])
     again: list[Run] = field(default_factory=list[Run])
@@ -148,7 +173,14 @@ def _look(call: Call, number: int) -> Opened:
         )
     old = Manifest.read(call.root) if began_before else None
     manifest, inputs, notes = _settle(call, old)
-    opened = Opened(number=number, history=history, manifest=manifest, inputs=inputs, notes=notes)
+    opened = Opened(
+        number=number,
+        history=history,
+        manifest=manifest,
+        inputs=inputs,
+        match=Matcher(history.runs),
+        notes=notes,
+    )
     _select(call, opened)
     return opened
 
@@ -216,7 +248,8 @@ def _select(call: Call, opened: Opened) -> None:
             )
         asked = list(runs)
     else:
-        asked = _match(call.runs, runs, opened.new)
+        asked = [_run_of(text, opened) for text in call.runs]
+    opened.asked = asked
     last = len(runs) + len(opened.new) - 1
     if isinstance(call.rerun, frozenset) and (
         wrong := sorted(index for index in call.rerun if not 0 <= index <= last)
@@ -241,27 +274,12 @@ def _select(call: Call, opened: Opened) -> None:
     runs += opened.new
 
 
-def _match(given: list[str], runs: list[Run], new: list[Run]) -> list[Run]:
-    """Return the run of each parameter set; equal ones are told apart by their order."""
-    known: dict[tuple[bytes, int], Run] = {}
-    seen: Counter[bytes] = Counter()
-    for run in runs:
-        digest = params.identity(run.params_json)
-        known[digest, seen[digest]] = run
-        seen[digest] += 1
-    asked: list[Run] = []
-    seen.clear()
-    for text in given:
-        found: Run | None = None
-        if known:
-            digest = params.identity(text)
-            found = known.get((digest, seen[digest]))
-            seen[digest] += 1
-        if found is None:
-            found = Run(index=len(runs) + len(new), params=text)
-            new.append(found)
-        asked.append(found)
-    return asked
+def _run_of(text: str, opened: Opened) -> Run:
+    run = opened.match(text)
+    if run is None:
+        run = Run(index=len(opened.history.runs) + len(opened.new), params=text)
+        opened.new.append(run)
+    return run
 
 
 def _wanted(call: Call, run: Run) -> bool:
