@@ -99,7 +99,7 @@ def open_sweep(call: Call) -> Opened:
     _check_root(call)
     journal = call.root / JOURNAL
     journal.mkdir(parents=True, exist_ok=True)
-    number = _claim(journal, take_over=call.take_over)
+    number = claim(journal, take_over=call.take_over)
     try:
         return _look(call, number)
     except BaseException:
@@ -107,6 +107,29 @@ def open_sweep(call: Call) -> Opened:
         with path.open("ab") as file:
             file.write(segment.encode({"event": "close", "time": time.time(), "why": "refused"}))
         raise
+
+
+def preview(call: Call) -> Opened | None:
+    """Tell what `open_sweep` would find, None for a new sweep; nothing is created or changed.
+
+    Raises:
+        SweepError: as `open_sweep`.
+    """
+    _check_root(call)
+    if not segment.numbers(call.root / JOURNAL) or not (call.root / MANIFEST).exists():
+        return None
+    history, old = History.read(call.root), Manifest.read(call.root)
+    _, notes = _compare(call, old)
+    opened = Opened(
+        number=0,
+        history=history,
+        manifest=old,
+        inputs=[],
+        match=Matcher(history.runs),
+        notes=notes,
+    )
+    _select(call, opened)
+    return opened
 
 
 def _check_root(call: Call) -> None:
@@ -129,8 +152,12 @@ def _check_root(call: Call) -> None:
         )
 
 
-def _claim(journal: Path, *, take_over: bool) -> int:
-    """Create the next segment, unless its last writer may still write; return its number."""
+def claim(journal: Path, *, take_over: bool) -> int:
+    """Create the next segment, unless its last writer may still write; return its number.
+
+    Raises:
+        SweepLockedError: another driver holds the sweep.
+    """
     writer = segment.last_writer(journal)
     alive = False if writer is None else writer.alive
     if writer is not None and alive is not False and not take_over:
@@ -162,10 +189,13 @@ def _look(call: Call, number: int) -> Opened:
     for leftover in call.root.glob(f".{MANIFEST}.*"):
         leftover.unlink(missing_ok=True)
     history = History.read(call.root, below=number) if number > 1 else History()
-    _await_guardians(history, end_them=call.take_over)
+    await_guardians(history, end_them=call.take_over)
     began_before = (call.root / MANIFEST).exists()
     if not began_before and history.runs:
-        raise SweepError(f"{call.root} has a journal but no {MANIFEST}; somebody has removed it")
+        raise SweepError(
+            f"{call.root} has a journal but no {MANIFEST}: somebody has removed it, or begun to "
+            "remove the sweep; multirun clean DIR removes what is left"
+        )
     if not began_before and (call.cmd is None or call.runs is None):
         raise SweepError(
             f"{call.root}: its driver died before anything was written down; "
@@ -185,8 +215,12 @@ def _look(call: Call, number: int) -> Opened:
     return opened
 
 
-def _await_guardians(history: History, *, end_them: bool) -> None:
-    """Wait until the processes of earlier drivers' runs are gone: two may not share a directory."""
+def await_guardians(history: History, *, end_them: bool) -> None:
+    """Wait until the processes of earlier drivers' runs are gone: two may not share a directory.
+
+    Raises:
+        SweepLockedError: they do not go.
+    """
     deadline = time.monotonic() + _GUARDIAN_SECONDS
     for guardian in history.guardians:
         if end_them and guardian.alive():
@@ -202,7 +236,33 @@ def _await_guardians(history: History, *, end_them: bool) -> None:
 
 def _settle(call: Call, old: Manifest | None) -> tuple[Manifest, list[InputRecord], list[str]]:
     """Compare the call with what the sweep was; store the inputs; write `multirun.json`."""
-    known = [] if old is None else [InputRecord.from_json(one) for one in old.inputs]
+    inputs, notes = _compare(call, old)
+    notes += check_room(call.root, inputs, len(call.runs or ()))
+    records = store_inputs(call.root, inputs, _known(old))
+    manifest = Manifest(
+        cmd=call.cmd or (old.cmd if old is not None else []),
+        inputs=[record.to_json() for record in records],
+        runner=call.runner_record,
+        limits=call.limits_record,
+        env_names=sorted(call.policy.env),
+        origin=old.origin if old is not None else origin(),
+    )
+    if old is None or manifest.to_json() != old.to_json():
+        manifest.write(call.root)
+    return manifest, records, notes
+
+
+def _known(old: Manifest | None) -> list[InputRecord]:
+    return [] if old is None else [InputRecord.from_json(one) for one in old.inputs]
+
+
+def _compare(call: Call, old: Manifest | None) -> tuple[list[Input], list[str]]:
+    """Return the inputs of the call, and how it differs from what the sweep was.
+
+    Raises:
+        SweepChangedError: it does, and that was not accepted.
+    """
+    known = _known(old)
     if call.inputs is None:
         inputs = [Input(r.name, Path(r.path), r.linkage) for r in known]
     else:
@@ -222,19 +282,7 @@ def _settle(call: Call, old: Manifest | None) -> tuple[Manifest, list[InputRecor
             "still to be executed with accept_changes=True (--accept-changes)"
         )
     notes += [f"changed: {one}" for one in differences]
-    notes += check_room(call.root, inputs, len(call.runs or ()))
-    records = store_inputs(call.root, inputs, known)
-    manifest = Manifest(
-        cmd=call.cmd or (old.cmd if old is not None else []),
-        inputs=[record.to_json() for record in records],
-        runner=call.runner_record,
-        limits=call.limits_record,
-        env_names=sorted(call.policy.env),
-        origin=old.origin if old is not None else origin(),
-    )
-    if old is None or manifest.to_json() != old.to_json():
-        manifest.write(call.root)
-    return manifest, records, notes
+    return inputs, notes
 
 
 def _select(call: Call, opened: Opened) -> None:
