@@ -161,6 +161,17 @@ def sample(
     Raises:
         UsageError: a range or list makes no sense, or scipy is not installed.
     """
+    return sample_space(n, seed, method, space)
+
+
+def sample_space(
+    n: int, seed: int, method: SampleMethod, space: Mapping[str, Sequence[Any]]
+) -> ParamSet:
+    """Do what `sample` does for parameters of any name.
+
+    Raises:
+        UsageError: a range or list makes no sense, or scipy is not installed.
+    """
     if n < 0:
         raise UsageError(f"sample cannot make {n} points")
     scales = [_scale(name, given) for name, given in space.items()]
@@ -172,6 +183,12 @@ def sample(
         for position, (name, scale) in enumerate(zip(space, scales, strict=True))
     }
     return _of_columns(columns)
+
+
+def listed(rows: Sequence[Mapping[str, Any]]) -> ParamSet:
+    """Return parameter sets that are there already, of a table say."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return ParamSet(len(rows), lambda number: dict(rows[number]), list(names), {})
 
 
 def _of_columns(columns: Mapping[str, Sequence[Any]]) -> ParamSet:

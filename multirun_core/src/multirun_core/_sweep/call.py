@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 from multirun_core._model import params
 from multirun_core._model.command import check_command, check_filled
 from multirun_core._model.policy import Policy
+from multirun_core._model.tables import is_frame, read_table, rows_of
 from multirun_core._runners.base import AbstractRunner
 from multirun_core._runners.task import TaskRunner
 from multirun_core._staging.inputs import Input, check_inputs
 from multirun_core._staging.store import InputRecord, stored_names
+from multirun_core._staging.thin import Keep
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
 from multirun_core.errors import SweepNotFoundError, UsageError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from multirun_core._model.files import FileResource
 
+Runs: TypeAlias = "Iterable[params.ParamMap] | str | os.PathLike[str] | pd.DataFrame"
 Rerun: TypeAlias = Literal["failed", "all"] | Iterable[int]
 OnRetry: TypeAlias = Literal["restore", "keep"]
 RunnerChoice: TypeAlias = AbstractRunner | str
@@ -44,6 +49,7 @@ class Call:
         rerun: which of its runs to execute; None for all that have not succeeded.
         max_failures: over this number of failures nothing new starts.
         on_retry: whether what an attempt left is moved away before the next.
+        keep: whose directories stay when runs have ended.
         accept_changes: whether a changed command or input is accepted.
         take_over: whether to take the sweep over from a driver that may be alive.
         stay_open: whether further runs may come until the sweep is closed.
@@ -60,6 +66,7 @@ class Call:
     rerun: Literal["failed", "all"] | frozenset[int] | None = None
     max_failures: int | None = None
     on_retry: OnRetry = "restore"
+    keep: Keep = "all"
     accept_changes: bool = False
     take_over: bool = False
     stay_open: bool = False
@@ -72,25 +79,33 @@ class Call:
             "retries": self.policy.retries,
             "max_failures": self.max_failures,
             "on_retry": self.on_retry,
+            "keep": self.keep,
         }
 
 
-def check_runs(runs: Iterable[Mapping[str, Any]], cmd: Sequence[str]) -> list[str]:
+def check_runs(runs: Runs, cmd: Sequence[str]) -> list[str]:
     """Return each run's parameters as JSON text.
 
     Raises:
         ParamError: a value cannot be stored, or not be given to the command.
-        UsageError: `runs` is no iterable of mappings.
+        UsageError: `runs` is no iterable of mappings and no table, or one that cannot be read.
     """
-    if isinstance(runs, (Mapping, str, bytes)):
-        kind = type(cast("object", runs)).__qualname__
+    rows: Iterable[Mapping[str, Any]]
+    if is_frame(runs):
+        rows = rows_of(runs)
+    elif isinstance(runs, (str, os.PathLike)):
+        rows = read_table(runs)
+    else:
+        rows = cast("Iterable[Mapping[str, Any]]", runs)
+    if isinstance(rows, (Mapping, bytes)):
+        kind = type(cast("object", rows)).__qualname__
         raise UsageError(
             f"runs is one single {kind}; give a list with the parameters of "
             'each run, such as [{"mass": 1}, {"mass": 2}]'
         )
     placeholders = any("{" in word for word in cmd)
     texts: list[str] = []
-    for index, one in enumerate(runs):
+    for index, one in enumerate(rows):
         texts.append(params.to_json(index, one))
         if placeholders:
             check_filled(index, cmd, one)
@@ -99,7 +114,7 @@ def check_runs(runs: Iterable[Mapping[str, Any]], cmd: Sequence[str]) -> list[st
 
 def check_call(
     *,
-    runs: Iterable[Mapping[str, Any]],
+    runs: Runs,
     cmd: Sequence[str | os.PathLike[str]],
     output_path: str | os.PathLike[str] | None,
     input_files: Iterable[FileResource | Path | str] | None,
@@ -114,6 +129,7 @@ def check_call(
     accept_changes: bool,
     take_over: bool,
     on_retry: OnRetry,
+    keep: Keep = "all",
 ) -> Call:
     """Check the arguments of `multirun`; creates nothing.
 
@@ -127,6 +143,8 @@ def check_call(
         raise UsageError(f"max_failures is {max_failures}; it cannot be below 0")
     if on_retry not in get_args(OnRetry):
         raise UsageError(f"on_retry is {on_retry!r}; it must be 'restore' or 'keep'")
+    if keep not in get_args(Keep):
+        raise UsageError(f"keep is {keep!r}; it must be 'all', 'failed' or 'results'")
     chosen, record = choose_runner(runner, runner_options)
     root = absolute(output_path if output_path is not None else _default_root())
     resume = resume or rerun is not None
@@ -144,6 +162,7 @@ def check_call(
         rerun=check_rerun(rerun),
         max_failures=max_failures,
         on_retry=on_retry,
+        keep=keep,
         accept_changes=accept_changes,
         take_over=take_over,
     )
