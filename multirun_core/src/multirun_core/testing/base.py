@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pytest
 
+from multirun_core._model.environment import RUN_VARIABLES
 from multirun_core._sweep.api import multirunAsync
 from multirun_core.testing import drive, report
 from multirun_core.testing.loop import run_bounded
@@ -321,7 +322,7 @@ class KitBase:
     ) -> Iterator[None]:
         """Report the check at the end, keep a surrounding run out, and kill what a check leaves."""
         report.note(request)
-        for name in [name for name in os.environ if name.startswith("MULTIRUN_RUN_DIR")]:
+        for name in [name for name in os.environ if name.startswith(RUN_VARIABLES)]:
             monkeypatch.delenv(name)
         self._drivers: list[subprocess.Popen[bytes]] = []
         yield

@@ -198,7 +198,7 @@ class EndingChecks(KitBase):
 
     @requires("slots_option")
     def test_a_time_limit_does_not_count_the_wait_for_a_slot(self, tmp_path: Path) -> None:
-        cmd, limit = ["sleep", f"{self.patience(0.4)}"], self.patience(1.0)
+        cmd, limit = ["sleep", f"{self.patience(0.5)}"], self.patience(1.5)
         runs = self.run_sweep(4, cmd, tmp_path / "s", options=self.slots(1), timeout=limit).runs
         promised = "a time limit counts running, not waiting"
         promise([run.status for run in runs] == ["success"] * 4, promised, told(runs))

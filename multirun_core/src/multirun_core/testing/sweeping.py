@@ -21,8 +21,8 @@ class SweepChecks(KitBase):
     """What a runner promises in `multirun(runner=…)`."""
 
     def _program(self, *lines: str) -> list[str]:
-        code = ["import os", "from multirun_core import getRunParams, postRunResults", *lines]
-        return [self.python, "-c", "\n".join(code)]
+        imports = "from multirun_core import getRunParams, postRunResults"
+        return [self.python, "-c", "\n".join([imports, *lines])]
 
     def test_the_variables_of_a_run_are_set(self, tmp_path: Path) -> None:
         names = ("MULTIRUN_INDEX", "MULTIRUN_ATTEMPT", "MULTIRUN_PARAM_TEXT", "MULTIRUN_PARAM_LIST")
@@ -46,7 +46,8 @@ class SweepChecks(KitBase):
         expect(seen, [HOSTILE, "", "set", ""], "variables that are given by env= arrive")
 
     def test_parameters_are_found_from_any_directory(self, tmp_path: Path) -> None:
-        cmd = self._program("os.chdir('/')", "postRunResults(getRunParams())")
+        cmd = self._program("postRunResults(getRunParams())")
+        cmd[-1] = "import os; os.chdir('/')\n" + cmd[-1]
         sweep = self.run_sweep([PARAMS], cmd, tmp_path / "s")
         promised = "getRunParams() and postRunResults() work after a change of directory"
         promise(sweep.runs[0].status == "success", promised, told(sweep.runs))
