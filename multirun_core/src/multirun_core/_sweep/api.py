@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from multirun_core._display.reporter import Reporter
+from multirun_core._staging.thin import Keep
 from multirun_core._sweep.call import (
     Call,
     OnRetry,
     Rerun,
     RunnerChoice,
+    Runs,
     check_call,
     check_rerun,
     choose_runner,
@@ -27,13 +29,12 @@ from multirun_core.errors import SweepError
 
 if TYPE_CHECKING:
     from multirun_core._model.files import FileResource
-    from multirun_core._model.params import ParamMap
     from multirun_core._sweep.sweep import Sweep
 
 
 def multirun(
     *,
-    runs: Iterable[ParamMap],
+    runs: Runs,
     cmd: Sequence[str],
     output_path: Path | str | None = None,
     input_files: Sequence[FileResource | Path | str] | None = None,
@@ -50,6 +51,7 @@ def multirun(
     accept_changes: bool = False,
     take_over: bool = False,
     on_retry: OnRetry = "restore",
+    keep: Keep = "all",
     observers: Iterable[object] = (),
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories, and wait for the end.
@@ -59,7 +61,8 @@ def multirun(
     sweep can be resumed; a second one ends it at once.
 
     Args:
-        runs: the parameters of each run: any iterable of mappings to JSON values.
+        runs: the parameters of each run: any iterable of mappings to JSON values, a pandas
+            DataFrame, or the path of a .csv, .json or .jsonl file.
         cmd: the command and its arguments. `{name}` is replaced by the parameter of that name,
             `{{name}}` by the text `{name}`; every other brace stays. No shell is involved.
         output_path: a new directory for the sweep; by default a time-stamped one in the current
@@ -83,6 +86,9 @@ def multirun(
         take_over: resume although another driver holds the sweep and may be alive.
         on_retry: before a further attempt, "restore" the run directory to what was staged, or
             "keep" what the last attempt left there (checkpoints) besides its results.
+        keep: "all" run directories, those of "failed" runs, or only "results": the directory of
+            a finished run is dropped once its result is safe, or thinned to what the journal
+            cannot hold; of a failed run, what it printed stays.
         observers: objects with hooks that are told of the sweep, see `multirun_core.plugins`,
             besides those that are installed.
 
@@ -116,6 +122,7 @@ def multirun(
             accept_changes=accept_changes,
             take_over=take_over,
             on_retry=on_retry,
+            keep=keep,
             observers=observers,
         )
     except Interrupted as interrupted:
@@ -124,7 +131,7 @@ def multirun(
 
 async def multirunAsync(
     *,
-    runs: Iterable[ParamMap],
+    runs: Runs,
     cmd: Sequence[str],
     output_path: Path | str | None = None,
     input_files: Sequence[FileResource | Path | str] | None = None,
@@ -141,6 +148,7 @@ async def multirunAsync(
     accept_changes: bool = False,
     take_over: bool = False,
     on_retry: OnRetry = "restore",
+    keep: Keep = "all",
     observers: Iterable[object] = (),
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories.
@@ -166,6 +174,7 @@ async def multirunAsync(
         accept_changes: resume although the command or an input has changed.
         take_over: resume although another driver may be alive.
         on_retry: "restore" the run directory before a further attempt, or "keep" it.
+        keep: which directories of finished runs stay: "all", "failed", or only "results".
         observers: objects with hooks that are told of the sweep.
 
     Returns:
@@ -190,6 +199,7 @@ async def multirunAsync(
         accept_changes=accept_changes,
         take_over=take_over,
         on_retry=on_retry,
+        keep=keep,
     )
     conductor = Conductor(call, Reporter(progress), check=check, observers=observers)
     return await conductor.conduct()
@@ -224,6 +234,7 @@ _DEFAULTS: dict[str, Any] = {
     "accept_changes": False,
     "take_over": False,
     "on_retry": "restore",
+    "keep": "all",
 }
 
 
@@ -288,6 +299,7 @@ def resume(
         rerun=check_rerun(rerun),
         max_failures=limits["max_failures"],
         on_retry=limits["on_retry"],
+        keep=limits.get("keep", "all"),
         accept_changes=accept_changes,
         take_over=take_over,
     )

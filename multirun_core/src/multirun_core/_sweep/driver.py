@@ -17,6 +17,7 @@ from multirun_core._sweep import control, results, segment
 from multirun_core._sweep.journal import Journal
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL
+from multirun_core._sweep.thinning import Thinner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,7 @@ class Driver(Reader):
         self._opened = opened
         self._journal = journal
         self._stager = Stager(call.root, opened.inputs, call.on_retry)
+        self._thinner = Thinner(call.keep, call.on_retry)
         self._max_failures = call.max_failures
         self._failures = 0
         self._host = socket.gethostname()
@@ -134,7 +136,7 @@ class Driver(Reader):
         self._journal.append(line.encode() + b"\n")
         if status == "failure" and reason != "cancelled":
             self._count_failure()
-        return self._journal.flushed()
+        return self._thinner.after(self._journal.flushed(), run, status, reason)
 
     def changed(self, run: Run, previous: RunStatus) -> None:
         """Keep the counts, and say of a run that never began why the sweep stopped."""
@@ -166,6 +168,7 @@ class Driver(Reader):
         """
         self._runner.on_guardian = self._write_guardian
         ticking = asyncio.create_task(self._tick())
+        earlier = [run for run in self.runs if run.done]
         outcome = "interrupted"
         try:
             self._define()
@@ -174,6 +177,7 @@ class Driver(Reader):
                 await self._runner.ready()
             await self._feed()
             await self._wait()
+            await finish_in_thread(partial(self._thinner.complete, earlier))
             outcome = self.stopping or "done"
         except asyncio.CancelledError:
             self._stop("cancelled", running=True)
