@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,9 +37,9 @@ class Journal:
         self._buffer: list[bytes] = []
         self._chores: list[Callable[[], None]] = []
         self._group: asyncio.Future[None] | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
         self._last_flush = 0.0
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="multirun-journal")
 
     def append(self, line: bytes) -> None:
@@ -47,8 +48,8 @@ class Journal:
         if self._group is None and self._broken is None:
             self._group = asyncio.get_running_loop().create_future()
             self._group.add_done_callback(_retrieve)
-            if self._writing is None or self._writing.done():
-                self._writing = asyncio.ensure_future(self._write_groups())
+            if self._writing is None:
+                self._write_soon()
 
     def event(self, event: str, **fields: Any) -> None:
         """Add an event, stamped with the time."""
@@ -101,36 +102,50 @@ class Journal:
             if self._buffer and self._broken is None:
                 await self.flush()
         finally:
-            if self._writing is not None:
+            while self._writing is not None:
                 await asyncio.wait([self._writing])
             self._thread.shutdown()
             os.close(self._fd)
 
-    async def _write_groups(self) -> None:
+    # By callbacks: a task could be cancelled, as at the end of `asyncio.run`, and whoever waits for
+    # a group would do so for ever.
+
+    def _write_soon(self) -> None:
         loop = asyncio.get_running_loop()
-        while (group := self._group) is not None and self._broken is None:
-            wait = self._last_flush + _GROUP_SECONDS - loop.time()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            self._group = None
-            data, chores = b"".join(self._buffer), self._chores
-            self._buffer, self._chores = [], []
-            self._last_flush = loop.time()
-            try:
-                await loop.run_in_executor(self._thread, self._write, data, chores)
-            except Exception as error:
-                self._broken = error
-                group.set_exception(error)
-                if self._group is not None:
-                    self._group.set_exception(error)
-            else:
-                group.set_result(None)
+        self._writing = loop.create_future()
+        loop.call_at(max(loop.time(), self._last_flush + _GROUP_SECONDS), self._write_group)
+
+    def _write_group(self) -> None:
+        loop = asyncio.get_running_loop()
+        group, self._group = self._group, None
+        data, chores = b"".join(self._buffer), self._chores
+        self._buffer, self._chores = [], []
+        self._last_flush = loop.time()
+        try:
+            written = loop.run_in_executor(self._thread, self._write, data, chores)
+        except RuntimeError as error:  # the interpreter is about to end
+            self._wrote(group, error)
+        else:
+            written.add_done_callback(lambda written: self._wrote(group, written.exception()))
+
+    def _wrote(self, group: asyncio.Future[None] | None, error: BaseException | None) -> None:
+        writing, self._writing = self._writing, None
+        _settle(group, error)
+        if error is not None:
+            self._broken = error
+            _settle(self._group, error)
+        elif self._group is not None:
+            self._write_soon()
+        _settle(writing, None)
 
     def _write(self, data: bytes, chores: list[Callable[[], None]]) -> None:
         self.check_ours()
         rest = memoryview(data)
         try:
-            good = os.fstat(self._fd).st_size
+            found = os.fstat(self._fd)
+            if not found.st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "it has been removed")
+            good = found.st_size
             try:
                 while rest:
                     rest = rest[os.write(self._fd, rest) :]
@@ -146,7 +161,18 @@ class Journal:
                 "written counts as done; put that right, then resume the sweep"
             ) from error
         for chore in chores:
-            chore()
+            # What a program has done to its directory must not end the sweep.
+            with contextlib.suppress(OSError):
+                chore()
+
+
+def _settle(future: asyncio.Future[None] | None, error: BaseException | None) -> None:
+    if future is None or future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 def _retrieve(group: asyncio.Future[None]) -> None:
