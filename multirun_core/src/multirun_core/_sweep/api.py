@@ -22,7 +22,12 @@ from multirun_core._sweep.call import (
     merge_policy,
 )
 from multirun_core._sweep.conduct import Conductor
-from multirun_core._sweep.facade import Interrupted, run_blocking
+from multirun_core._sweep.facade import (
+    Interrupted,
+    run_blocking,
+    start_live,
+    start_live_async,
+)
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
 from multirun_core.errors import SweepError
@@ -53,6 +58,7 @@ def multirun(
     on_retry: OnRetry = "restore",
     keep: Keep = "all",
     observers: Iterable[object] = (),
+    wait: bool = True,
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories, and wait for the end.
 
@@ -91,6 +97,9 @@ def multirun(
             cannot hold; of a failed run, what it printed stays.
         observers: objects with hooks that are told of the sweep, see `multirun_core.plugins`,
             besides those that are installed.
+        wait: False to return at once, while the sweep goes on in a thread: `sweep.as_completed()`
+            hands out runs as they end, `sweep.add(params)` adds some, and `with sweep:` or
+            `sweep.wait()` waits for the end. Signals are then left to the caller.
 
     Returns:
         The sweep. Runs that failed are rows in it, not exceptions.
@@ -124,6 +133,7 @@ def multirun(
             on_retry=on_retry,
             keep=keep,
             observers=observers,
+            wait=wait,
         )
     except Interrupted as interrupted:
         _pass_on(interrupted.signum)
@@ -150,6 +160,7 @@ async def multirunAsync(
     on_retry: OnRetry = "restore",
     keep: Keep = "all",
     observers: Iterable[object] = (),
+    wait: bool = True,
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories.
 
@@ -176,6 +187,7 @@ async def multirunAsync(
         on_retry: "restore" the run directory before a further attempt, or "keep" it.
         keep: which directories of finished runs stay: "all", "failed", or only "results".
         observers: objects with hooks that are told of the sweep.
+        wait: False to return at once; `async with sweep:` or `await sweep.finished()` waits.
 
     Returns:
         The sweep.
@@ -201,8 +213,9 @@ async def multirunAsync(
         on_retry=on_retry,
         keep=keep,
     )
+    call.stay_open = not wait
     conductor = Conductor(call, Reporter(progress), check=check, observers=observers)
-    return await conductor.conduct()
+    return await (conductor.conduct() if wait else start_live_async(conductor))
 
 
 def start(
@@ -210,14 +223,17 @@ def start(
     check: bool = False,
     progress: bool | None = None,
     observers: Iterable[object] = (),
+    wait: bool = True,
     **arguments: Any,
 ) -> Sweep:
     """Do what `multirun` does, but raise `Interrupted` after a signal."""
     for name, default in _DEFAULTS.items():
         arguments.setdefault(name, default)
     call = check_call(**arguments)
+    call.stay_open = not wait
     reporter = Reporter(progress)
-    return run_blocking(Conductor(call, reporter, check=check, observers=observers), reporter)
+    conductor = Conductor(call, reporter, check=check, observers=observers)
+    return run_blocking(conductor, reporter) if wait else start_live(conductor)
 
 
 _DEFAULTS: dict[str, Any] = {

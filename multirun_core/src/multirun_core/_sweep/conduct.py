@@ -11,6 +11,7 @@ from multirun_core._registry import Registry
 from multirun_core._sweep.driver import Driver, finish_in_thread
 from multirun_core._sweep.journal import Journal
 from multirun_core._sweep.layout import JOURNAL
+from multirun_core._sweep.live import Live
 from multirun_core._sweep.observers import Observers
 from multirun_core._sweep.opening import Opened, open_sweep
 from multirun_core._sweep.segment import path_of
@@ -18,11 +19,12 @@ from multirun_core._sweep.sweep import Sweep
 from multirun_core.errors import RunsFailedError, SweepError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from multirun_core._sweep.call import Call
 
 _NAMED_FAILURES = 10
+_LOOK_SECONDS = 0.5
 
 
 class Conductor:
@@ -48,6 +50,8 @@ class Conductor:
         self._task: asyncio.Task[Sweep] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.sweep: Sweep | None = None
+        self.on_open: Callable[[], None] | None = None
+        self._live: Live | None = None
 
     async def conduct(self) -> Sweep:
         """Carry the sweep out. Cancelled, it cleans up and raises `CancelledError`.
@@ -71,6 +75,8 @@ class Conductor:
             ) from error
         finally:
             call.runner.reserve(None)
+            if self._live is not None:
+                self._live.end()
 
     def _observers(self) -> Observers:
         """Find the plugins that observe.
@@ -93,11 +99,14 @@ class Conductor:
         self.sweep = sweep = Sweep(driver)
         driver.on_change = partial(observers.changed, sweep)
         observers.started(sweep)
+        if call.stay_open:
+            self._live = Live(driver, opened, asyncio.get_running_loop())
+            sweep.follow(self._live)
+        if self.on_open is not None:
+            self.on_open()
         for note in opened.notes:
             self._reporter.say(note)
-        watching = asyncio.create_task(
-            self._reporter.watch(lambda: sweep.statistics, call.root.name)
-        )
+        watching = asyncio.create_task(self._watch(sweep, driver))
         try:
             await driver.drive()
         finally:
@@ -107,6 +116,14 @@ class Conductor:
         if self._check and sweep.failures:
             raise failed(sweep)
         return sweep
+
+    async def _watch(self, sweep: Sweep, driver: Driver) -> None:
+        """Show how it goes; a sweep that is open for more may be complete several times."""
+        await self._reporter.watch(lambda: sweep.statistics, self._call.root.name)
+        while driver.open:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if sweep.statistics.complete_count < len(sweep):
+                await self._reporter.watch(lambda: sweep.statistics, self._call.root.name)
 
     def interrupt(self) -> None:
         """Begin to end all; from any thread."""

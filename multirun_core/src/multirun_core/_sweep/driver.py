@@ -36,6 +36,7 @@ class Driver(Reader):
 
     Attributes:
         stopping: why nothing new starts: "cancelled" or "max_failures"; None while all goes on.
+        open: whether further runs may come.
     """
 
     def __init__(self, call: Call, opened: Opened, journal: Journal) -> None:
@@ -61,7 +62,7 @@ class Driver(Reader):
         self._fatal: BaseException | None = None
         self._live: set[Run] = set()
         self._todo = deque(opened.todo)
-        self._open = call.stay_open
+        self.open = call.stay_open
         self._more = asyncio.Event()
 
     # What a sweep does for its runs.
@@ -206,7 +207,7 @@ class Driver(Reader):
             self._journal.event("defined", runs=len(self.runs))
         if opened.again:
             self._journal.event("rerun", runs=[run.index for run in opened.again])
-        if not self._open:
+        if not self.open:
             self._skip(opened.excluded, "excluded")
 
     def take_on(self, run: Run, new: bool) -> None:
@@ -223,13 +224,13 @@ class Driver(Reader):
 
     def close(self) -> None:
         """Take on nothing more; the sweep ends with what it has."""
-        self._open = False
+        self.open = False
         self._more.set()
 
     async def _next(self) -> Run | None:
         """Return the next run to hand over; None where none will come."""
         while not self._todo:
-            if not self._open or self._stopped:
+            if not self.open or self._stopped:
                 return None
             self._more.clear()
             await self._more.wait()

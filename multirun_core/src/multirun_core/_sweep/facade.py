@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Generator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multirun_core._sweep.sweep import Sweep
 
@@ -110,6 +110,43 @@ def run_blocking(conductor: Conductor, reporter: Reporter) -> Sweep:
                 raise
         _tell(conductor, reporter)
     raise Interrupted(signals.first or signal.SIGINT, conductor.sweep)
+
+
+def start_live(conductor: Conductor) -> Sweep:
+    """Begin a sweep that goes on in a thread; return it as soon as it has been opened."""
+    opened: concurrent.futures.Future[None] = concurrent.futures.Future()
+    outcome: concurrent.futures.Future[Sweep] = concurrent.futures.Future()
+    conductor.on_open = lambda: opened.set_result(None)
+    thread = threading.Thread(
+        target=_work, args=(conductor, outcome), name="multirun-sweep", daemon=True
+    )
+    thread.start()
+    either: list[concurrent.futures.Future[Any]] = [opened, outcome]
+    concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
+    if conductor.sweep is None:
+        return _result(outcome, thread)
+    conductor.sweep.attend(lambda: _result(outcome, thread), conductor.interrupt)
+    return conductor.sweep
+
+
+async def start_live_async(conductor: Conductor) -> Sweep:
+    """Do the same in the running event loop."""
+    opened = asyncio.Event()
+    conductor.on_open = opened.set
+    task = asyncio.ensure_future(conductor.conduct())
+    opening = asyncio.ensure_future(opened.wait())
+    try:
+        await asyncio.wait([task, opening], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        raise
+    finally:
+        opening.cancel()
+    if conductor.sweep is None:
+        return await task
+    conductor.sweep.attend_async(task)
+    return conductor.sweep
 
 
 def _work(conductor: Conductor, outcome: concurrent.futures.Future[Sweep]) -> None:

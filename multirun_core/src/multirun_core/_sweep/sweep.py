@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -12,7 +15,9 @@ from multirun_core._sweep import segment
 from multirun_core._sweep.history import History
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL, absolute
+from multirun_core._sweep.live import Completions, Live
 from multirun_core._sweep.manifest import Manifest
+from multirun_core.errors import RunnerClosedError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +72,10 @@ class Sweep:
     def __init__(self, keeper: Reader) -> None:
         """Wrap a keeper's runs; use `multirun` or `Sweep.open` to get a sweep."""
         self._keeper = keeper
+        self._live: Live | None = None
+        self._outcome: Callable[[], Sweep] | None = None
+        self._cancel: Callable[[], object] | None = None
+        self._task: asyncio.Task[Sweep] | None = None
         self.path: Path = keeper.root
         self.runs: Sequence[Run] = keeper.runs
 
@@ -97,6 +106,111 @@ class Sweep:
                     run.message = "was running when its driver died"
                     sweep._keeper.changed(run, "running")
         return sweep
+
+    # A sweep under way: `multirun(…, wait=False)`.
+
+    def follow(self, live: Live) -> None:
+        """Belong to a driver that goes on; called by its side."""
+        self._live = live
+
+    def attend(self, outcome: Callable[[], Sweep], cancel: Callable[[], None]) -> None:
+        """Be told how to wait for a driver in a thread, and how to cancel it."""
+        self._outcome, self._cancel = outcome, cancel
+
+    def attend_async(self, task: asyncio.Task[Sweep]) -> None:
+        """Be told the task that drives it."""
+        self._task, self._cancel = task, task.cancel
+
+    def add(self, params: Mapping[str, Any]) -> Run:
+        """Add a run to a sweep that was begun with `wait=False`; it starts when it can.
+
+        In a sweep that was resumed, a run with equal parameters that is there already is taken;
+        one that has succeeded is not executed again.
+
+        Raises:
+            ParamError: a parameter cannot be stored, or not be given to the command.
+            RunnerClosedError: the sweep takes no further runs.
+        """
+        if self._live is None:
+            raise RunnerClosedError(
+                f"{self.path} takes no further runs; begin it with multirun(…, wait=False)"
+            )
+        return self._live.add(params)
+
+    def as_completed(self) -> Completions:
+        """Hand out the runs that were asked for, each when it has ended, by `for` or `async for`.
+
+        It is over when all runs that were asked for so far have ended, those added meanwhile too.
+        """
+        return Completions(self._live, [run for run in self.runs if run.done])
+
+    def wait(self) -> None:
+        """Take no further runs, and wait for the end of a sweep begun with `multirun(wait=False)`.
+
+        Raises:
+            RunsFailedError: runs failed, and `check` was asked for.
+            MultirunError: the sweep could not go on.
+        """
+        if self._task is not None:
+            raise UsageError(
+                "this sweep was begun with multirunAsync: use `await sweep.finished()`"
+            )
+        if self._live is not None:
+            self._live.close()
+        if self._outcome is not None:
+            with contextlib.suppress(concurrent.futures.CancelledError):  # by `cancel`
+                self._outcome()
+
+    async def finished(self) -> None:
+        """Take no further runs, and wait for the end of one begun with `multirunAsync(wait=False)`.
+
+        Cancelled, it cancels the sweep, waits for its clean-up and raises `CancelledError`.
+
+        Raises:
+            RunsFailedError: runs failed, and `check` was asked for.
+            MultirunError: the sweep could not go on.
+        """
+        if self._live is not None:
+            self._live.close()
+        if self._task is None:
+            return
+        try:
+            await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            self.cancel()
+            await asyncio.wait([self._task])
+            raise
+        if not self._task.cancelled():
+            self._task.result()
+
+    def cancel(self) -> None:
+        """End the runs under way and skip the rest; the sweep can be resumed. Returns at once."""
+        if self._live is not None:
+            self._live.close()
+        if self._cancel is not None:
+            self._cancel()
+
+    def __enter__(self) -> Sweep:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.wait()
+            return
+        self.cancel()
+        with contextlib.suppress(Exception):  # the error that brought us here says more
+            self.wait()
+
+    async def __aenter__(self) -> Sweep:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self.finished()
+            return
+        self.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     def __repr__(self) -> str:
         counts = self._keeper.counts
