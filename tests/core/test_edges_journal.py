@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._sweep import control, segment
+from multirun_core._sweep import segment
 from multirun_core._sweep.journal import Journal
-from multirun_core._sweep.layout import JOURNAL, MANIFEST
 from multirun_core._transport.process import ProcessId
 from staging_help import as_plain_user
 
 from multirun_core import (
-    JournalError,
     ParallelLocalRunner,
     Sweep,
     SweepError,
-    SweepLockedError,
     multirun,
     multirunAsync,
 )

@@ -13,7 +13,7 @@ from multirun_core._sweep.journal import Journal
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.live import Live
 from multirun_core._sweep.observers import Observers
-from multirun_core._sweep.opening import Opened, open_sweep
+from multirun_core._sweep.opening import Opened, give_up, open_sweep
 from multirun_core._sweep.segment import path_of
 from multirun_core._sweep.sweep import Sweep
 from multirun_core.errors import RunsFailedError, SweepError, UsageError
@@ -65,8 +65,7 @@ class Conductor:
         call.runner.reserve(self)
         try:
             observers = self._observers()
-            opened = await finish_in_thread(lambda: open_sweep(call))
-            return await self._drive(opened, observers)
+            return await self._drive(await self._open(), observers)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise SweepError(
@@ -77,6 +76,16 @@ class Conductor:
             call.runner.reserve(None)
             if self._live is not None:
                 self._live.end()
+
+    async def _open(self) -> Opened:
+        opened: list[Opened] = []
+        try:
+            await finish_in_thread(lambda: opened.append(open_sweep(self._call)))
+        except asyncio.CancelledError:
+            for one in opened:
+                give_up(self._call.root, one.number)
+            raise
+        return opened[0]
 
     def _observers(self) -> Observers:
         """Find the plugins that observe.

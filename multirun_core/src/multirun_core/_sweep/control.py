@@ -75,7 +75,8 @@ def take_requests(directory: Path) -> list[list[int] | None]:
 def _take(request: Path) -> list[list[int] | None]:
     try:
         runs = json.loads(request.read_bytes())["runs"]
+        asked = None if runs is None else [int(run) for run in runs]
         request.unlink()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return []
-    return [None if runs is None else [int(run) for run in runs]]
+    return [asked]

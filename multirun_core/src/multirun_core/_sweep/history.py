@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from multirun_core._model.run import Run
+from multirun_core._model.status import STATUSES
 from multirun_core._sweep import segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import JournalError, SweepNotFoundError
 
+_STATUS = {status: status for status in STATUSES}
 _FACTS = ("exit_code", "reason", "message", "host", "started", "ended", "cpu_seconds",
           "max_rss_bytes", "handle")  # fmt: skip
 
@@ -23,7 +25,7 @@ class History:
     Attributes:
         runs: all runs that were given, in order.
         complete: whether the first driver wrote down all runs that it was given.
-        guardians: the processes that hold the runs of each driver.
+        guardians: the processes that hold the runs of drivers which took no leave.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class History:
             "skipped": self._skipped,
             "rerun": self._rerun,
             "guardian": self._guardian,
+            "close": self._close,
         }
 
     @classmethod
@@ -65,12 +68,12 @@ class History:
     def apply(self, events: Iterable[dict[str, Any]]) -> None:
         """Follow a segment's events; those of a kind unknown here are passed over."""
         for event in events:
-            handler = self._handlers.get(event["event"])
+            handler = self._handlers.get(str(event.get("event")))
             if handler is None:
                 continue
             try:
                 handler(event)
-            except (KeyError, IndexError, TypeError) as error:
+            except (LookupError, TypeError, ValueError) as error:
                 raise JournalError(
                     f"the journal has an event that fits nothing: {event}"
                 ) from error
@@ -81,10 +84,14 @@ class History:
             raise JournalError(
                 f"the journal gives run {index} where run {len(self.runs)} was due: a line is lost"
             )
-        self.runs.append(Run(index=index, params=json.dumps(event["params"])))
+        self.runs.append(Run(index=index, params=json.dumps(dict(event["params"]))))
 
     def _of(self, event: dict[str, Any]) -> Run:
-        index: int = event["run"]
+        return self._at(event["run"])
+
+    def _at(self, index: int) -> Run:
+        if index < 0:
+            raise IndexError(index)
         return self.runs[index]
 
     def _defined(self, _event: dict[str, Any]) -> None:
@@ -93,11 +100,15 @@ class History:
     def _guardian(self, event: dict[str, Any]) -> None:
         self.guardians.append(ProcessId.from_json(event["process"]))
 
+    def _close(self, event: dict[str, Any]) -> None:
+        if "outcome" in event:  # it had ended all of its runs by then
+            self.guardians.clear()
+
     def _start(self, event: dict[str, Any]) -> None:
         run = self._of(event)
         if run.status == "success":
             return
-        run.attempts = event["attempt"]
+        run.attempts = int(event["attempt"])
         run.started = event["time"]
         run.ended = run.exit_code = run.reason = run.message = run.inline_result = None
         run.host = event.get("host")
@@ -119,16 +130,17 @@ class History:
             run.handle = None  # of the attempt that has ended
         result = event.get("result")
         run.inline_result = json.dumps(result) if "result" in event else None
-        run.restore(event["status"])
+        run.restore(_STATUS[event["status"]])
 
     def _skipped(self, event: dict[str, Any]) -> None:
         ranges: list[tuple[int, int]] = event["runs"]
         for first, last in ranges:
-            for run in self.runs[first : last + 1]:
+            for index in range(first, last + 1):
+                run = self._at(index)
                 run.reason = event["reason"]
                 run.restore("skipped")
 
     def _rerun(self, event: dict[str, Any]) -> None:
         indices: list[int] = event["runs"]
         for index in indices:
-            self.runs[index].restore("pending")
+            self._at(index).restore("pending")

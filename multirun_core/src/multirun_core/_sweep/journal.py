@@ -106,6 +106,7 @@ class Journal:
                 await asyncio.wait([self._writing])
             self._thread.shutdown()
             os.close(self._fd)
+            segment.let_go(self.path)
 
     # By callbacks: a task could be cancelled, as at the end of `asyncio.run`, and whoever waits for
     # a group would do so for ever.

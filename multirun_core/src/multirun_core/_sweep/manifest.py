@@ -68,12 +68,34 @@ class Manifest:
             ) from None
         except (OSError, ValueError) as error:
             raise SweepError(f"cannot read {path}: {error}") from error
-        if fields["format"] > FORMAT:
+        try:
+            if fields["format"] > FORMAT:
+                raise SweepError(
+                    f"{path} has format {fields['format']}; this version reads up to {FORMAT}. "
+                    "Upgrade multirun-core"
+                )
+            return cls(**fields)._checked()
+        except (LookupError, TypeError, ValueError) as error:
             raise SweepError(
-                f"{path} has format {fields['format']}; this version reads up to {FORMAT}. "
-                "Upgrade multirun-core"
-            )
-        return cls(**fields)
+                f"{path} is damaged ({type(error).__name__}: {error}); if it was edited by hand, "
+                "put back what it said"
+            ) from error
+
+    def _checked(self) -> Manifest:
+        for name in ("cmd", "inputs", "env_names"):
+            if not isinstance(getattr(self, name), list):
+                raise TypeError(f"{name} must be a list")
+        for name in ("runner", "limits", "origin"):
+            if not isinstance(getattr(self, name), dict):
+                raise TypeError(f"{name} must be an object")
+        if "name" in self.runner and not isinstance(self.runner.get("options"), dict):
+            raise TypeError("options of the runner must be an object")
+        for record in self.inputs:
+            if missing := {"name", "linkage", "path", "kind", "size"} - dict(record).keys():
+                raise TypeError(f"an input lacks {min(missing)}")
+        if missing := {"timeout", "retries", "max_failures", "on_retry"} - self.limits.keys():
+            raise TypeError(f"limits lacks {min(missing)}")
+        return self
 
 
 def origin() -> dict[str, Any]:

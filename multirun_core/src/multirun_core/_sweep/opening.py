@@ -6,10 +6,13 @@ each step finds out what of it is there already.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import threading
 import time
 from collections import Counter
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from multirun_core._staging.store import InputRecord, changes, store_inputs
 from multirun_core._sweep import segment
 from multirun_core._sweep.call import Call
 from multirun_core._sweep.history import History
-from multirun_core._sweep.layout import FORMAT, JOURNAL, MANIFEST, is_own
+from multirun_core._sweep.layout import FORMAT, JOURNAL, MANIFEST
 from multirun_core._sweep.manifest import Manifest, origin
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import (
@@ -101,12 +104,38 @@ def open_sweep(call: Call) -> Opened:
     journal.mkdir(parents=True, exist_ok=True)
     number = claim(journal, take_over=call.take_over)
     try:
-        return _look(call, number)
+        with _renewed(segment.path_of(journal, number)):
+            return _look(call, number)
     except BaseException:
-        path = segment.path_of(journal, number)
-        with path.open("ab") as file:
-            file.write(segment.encode({"event": "close", "time": time.time(), "why": "refused"}))
+        give_up(call.root, number)
         raise
+
+
+def give_up(root: Path, number: int) -> None:
+    """Let go of a sweep that was claimed, without having worked on it."""
+    path = segment.path_of(root / JOURNAL, number)
+    with contextlib.suppress(OSError), path.open("ab") as file:
+        file.write(segment.encode({"event": "close", "time": time.time(), "why": "refused"}))
+    segment.let_go(path)
+
+
+@contextlib.contextmanager
+def _renewed(path: Path) -> Generator[None, None, None]:
+    """Renew the lease meanwhile: hashing and copying large inputs takes long."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(segment.RENEW_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    thread = threading.Thread(target=renew, name="multirun-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def preview(call: Call) -> Opened | None:
@@ -145,11 +174,17 @@ def _check_root(call: Call) -> None:
             f"{call.root} holds a sweep already. Choose another output_path, or carry on with "
             "that sweep by resume=True (on the command line: --resume, or multirun resume DIR)"
         )
-    foreign = [name for name in names if not is_own(name)]
+    foreign = [name for name in names if name != JOURNAL or not _is_bare(call.root / JOURNAL)]
     if foreign and not begun:
         raise SweepExistsError(
-            f"{call.root} is not empty (it holds {foreign[0]!r}); choose a new output_path"
+            f"{call.root} is not empty (it holds {foreign[0]!r}) and no sweep was begun there; "
+            "choose a new output_path"
         )
+
+
+def _is_bare(journal: Path) -> bool:
+    """Whether a journal is as a driver leaves it that was killed before its first line."""
+    return journal.is_dir() and all(path.name.endswith(".tmp") for path in journal.iterdir())
 
 
 def claim(journal: Path, *, take_over: bool) -> int:
@@ -158,6 +193,8 @@ def claim(journal: Path, *, take_over: bool) -> int:
     Raises:
         SweepLockedError: another driver holds the sweep.
     """
+    # Before the look at the last writer: another driver that begins after it takes this number.
+    number = max(segment.numbers(journal), default=0) + 1
     writer = segment.last_writer(journal)
     alive = False if writer is None else writer.alive
     if writer is not None and alive is not False and not take_over:
@@ -171,7 +208,6 @@ def claim(journal: Path, *, take_over: bool) -> int:
             "with multirun cancel; if you are sure that it must not go on, take the sweep over "
             "with take_over=True (--take-over)"
         )
-    number = max(segment.numbers(journal), default=0) + 1
     segment.create(
         journal,
         number,
@@ -222,9 +258,13 @@ def await_guardians(history: History, *, end_them: bool) -> None:
         SweepLockedError: they do not go.
     """
     deadline = time.monotonic() + _GUARDIAN_SECONDS
+    own = ProcessId.own()  # where it holds runs itself, it has ended them with their driver
     for guardian in history.guardians:
+        if guardian == own:
+            continue
         if end_them and guardian.alive():
-            os.kill(guardian.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(guardian.pid, signal.SIGTERM)
         while guardian.alive():
             if time.monotonic() > deadline:
                 raise SweepLockedError(

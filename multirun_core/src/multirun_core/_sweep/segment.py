@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from multirun_core._sweep.layout import flush_directory
 from multirun_core._transport.process import ProcessId
@@ -26,6 +26,10 @@ LEASE_SECONDS = 180.0
 
 RENEW_SECONDS = 30.0
 """How often a driver renews its lease."""
+
+# The segments that drivers of this very process work on, as device and inode: that the process
+# lives says nothing about one that has ended without a last line, as on a full disk.
+_held: set[tuple[int, int]] = set()
 
 _NAME = re.compile(r"(\d{4,})\.jsonl\Z")
 
@@ -53,12 +57,14 @@ class Writer:
         process: who it is.
         closed: whether it took its leave with a last line.
         silent: seconds since the last sign of life, by the clock of the file system.
+        held: whether a driver in this process works on it.
     """
 
     number: int
     process: ProcessId
     closed: bool
     silent: float
+    held: bool
 
     @property
     def host(self) -> str:
@@ -75,6 +81,8 @@ class Writer:
         """Whether it may still write; None for one on another host that was heard of lately."""
         if self.closed:
             return False
+        if self.process == ProcessId.own():
+            return self.held
         here = self.process.alive()
         if here is None and self.silent > LEASE_SECONDS:
             return False
@@ -87,11 +95,16 @@ def last_writer(directory: Path) -> Writer | None:
         path = path_of(directory, number)
         events = list(_head_and_tail(path))
         if events and events[0].get("event") == "driver":
+            try:
+                process = ProcessId.from_json(events[0]["process"])
+            except (LookupError, TypeError) as error:
+                raise JournalError(f"{path}: the first line is damaged ({error!r})") from error
             return Writer(
                 number,
-                ProcessId.from_json(events[0]["process"]),
+                process,
                 closed=events[-1].get("event") == "close",
                 silent=_age(directory, path),
+                held=_identity(path) in _held,
             )
     return None
 
@@ -124,7 +137,19 @@ def create(directory: Path, number: int, first: dict[str, Any]) -> Path:
     for leftover in directory.glob(".[0-9]*.tmp"):
         leftover.unlink(missing_ok=True)
     flush_directory(directory)
+    _held.add(_identity(path))
     return path
+
+
+def let_go(path: Path) -> None:
+    """Note that the driver in this process which created a segment works no more."""
+    with contextlib.suppress(OSError):
+        _held.discard(_identity(path))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def encode(event: dict[str, Any]) -> bytes:
@@ -146,8 +171,10 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                     event = decode(line.decode())
                     if not line.endswith(b"\n"):
                         return
-                    yield event
-                except ValueError as error:
+                    if not isinstance(event, dict):
+                        raise ValueError("it is no JSON object")  # noqa: TRY301, TRY004
+                    yield cast("dict[str, Any]", event)
+                except (ValueError, RecursionError) as error:
                     if not line.endswith(b"\n") or not file.peek(1):
                         return
                     raise JournalError(
