@@ -110,11 +110,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def opened(
-    folder: Path, base_env: Mapping[str, str] | None = None, *, slots: int | None = None
-) -> AsyncIterator[Bench]:
+async def opened(folder: Path, base_env: Mapping[str, str] | None = None) -> AsyncIterator[Bench]:
     """Open a launcher as the environment says, and close it."""
-    launcher = await open_launcher(base_env, slots=slots)
+    launcher = await open_launcher(base_env)
     try:
         yield Bench(launcher, folder)
     finally:

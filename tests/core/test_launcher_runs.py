@@ -180,37 +180,6 @@ async def test_300_quick_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("kind", ["process", "threads"])
-async def test_slots(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many runs are alive at once; the others wait in order, and need not begin at all."""
-    monkeypatch.setenv("MULTIRUN_LAUNCHER", kind)
-    async with opened(tmp_path, slots=2) as bench:
-        ends = await asyncio.gather(*(bench.run("sleep", "0.05") for _ in range(8)))
-        times = [(end.started or 0.0, end.ended or 0.0) for end in ends]
-        assert times == sorted(times)
-        for started, _ in times:
-            assert sum(one <= started < other for one, other in times) <= 2
-
-        first = [bench.begin("sleep", "1000") for _ in range(2)]
-        waiting = [bench.begin("sleep", "1000") for _ in range(3)]
-        await asyncio.sleep(0.1)
-        waiting[0].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(waiting[0], 5)
-        first[0].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(first[0], 5)
-        await asyncio.sleep(0.1)
-        bench.launcher.end_all(0)
-        assert (await first[1]).code in (-9, -15)
-        assert (await waiting[1]).code in (-9, -15)
-        end = await waiting[2]
-        assert isinstance(end, StartFailure)
-        assert (end.errno, end.message) == (errno.ECANCELED, "ended before it was started")
-        assert (await bench.run("true")).ok
-
-
-@pytest.mark.asyncio
 async def test_big_commands_and_environments(tmp_path: Path) -> None:
     words = ["x" * 120_000] * 8
     variables = {f"BIG{number}": "y" * 100_000 for number in range(5)}

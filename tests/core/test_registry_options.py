@@ -106,7 +106,10 @@ def test_options_are_read_from_signature_and_docstring() -> None:
 
 def test_options_of_the_local_runner_are_all_explained() -> None:
     options = options_of(LOCAL.load())
-    assert [*options.known] == ["max_parallel", "timeout", "retries", "retry_delay", "env", "grace"]
+    assert [*options.known] == [
+        "max_parallel", "timeout", "retries", "retry_delay", "env", "grace",
+        "cpus_per_run", "pin", "gpus", "memory_per_run", "memory_limit",
+    ]  # fmt: skip
     assert all(option.help for option in options.known.values())
     assert options.known["env"].annotation == Mapping[str, str] | None
     assert options.known["max_parallel"].annotation == int | Literal["auto"]

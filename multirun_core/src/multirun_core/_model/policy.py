@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
 
 from multirun_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from multirun_core._model.resources import Needs
 
 MAX_RETRY_DELAY = 60.0
 
 # A run that ended for one of these reasons would end the same way again, or was meant to end.
 _FINAL_REASONS = frozenset({"cancelled", "staging", "submit"})
+_RELATIVE = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?)\s*x\s*median\s*", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,9 @@ class Policy:
         retry_delay: seconds before the second attempt; doubled for each further one, up to 60.
         env: variables that each run gets, on top of the driver's.
         grace: seconds between TERM and KILL when a run is ended.
+        timeout_factor: the time limit as a multiple of the median running time of the runs that
+            succeeded; what follows for a run is in the `timeout` of `TaskRunner.limits`.
+        resources: returns what a run needs; None where it is the same for all.
     """
 
     timeout: float | None = None
@@ -30,6 +39,8 @@ class Policy:
     retry_delay: float = 1.0
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     grace: float = 5.0
+    timeout_factor: float | None = None
+    resources: Needs | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.
@@ -46,6 +57,12 @@ class Policy:
             if not name or "=" in name or "\0" in name + value:
                 raise UsageError(f"env holds {name!r}={value!r}, which no environment can carry")
 
+    @property
+    def time_limit(self) -> float | str | None:
+        """The time limit as it was given: seconds, or such as "5x median"."""
+        factor = self.timeout_factor
+        return self.timeout if factor is None else f"{factor:g}x median"
+
     def delay(self, attempt: int, reason: str | None) -> float | None:
         """Return the seconds to wait before another attempt; None where there is to be none.
 
@@ -56,3 +73,30 @@ class Policy:
         if attempt > self.retries or reason in _FINAL_REASONS:
             return None
         return min(MAX_RETRY_DELAY, self.retry_delay * 2.0 ** min(attempt - 1, 16))
+
+
+class TimeLimit(TypedDict):
+    """The fields of a `Policy` that a time limit makes."""
+
+    timeout: float | None
+    timeout_factor: float | None
+
+
+def parse_time_limit(given: float | str | None) -> TimeLimit:
+    """Return what a time limit means.
+
+    Args:
+        given: seconds, a text such as "5x median", or None.
+
+    Raises:
+        UsageError: it is a text that means nothing, or a multiple that is not over 1.
+    """
+    if not isinstance(given, str):
+        return {"timeout": given, "timeout_factor": None}
+    match = _RELATIVE.fullmatch(given)
+    if match is None or not float(match[1]) > 1:
+        raise UsageError(
+            f"timeout is {given!r}; it must be a number of seconds, or a multiple over 1 of the "
+            "median running time, such as '5x median'"
+        )
+    return {"timeout": None, "timeout_factor": float(match[1])}

@@ -14,18 +14,30 @@ def usable_cpus(cgroup_root: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/
     it, see the kernel's admin-guide/cgroup-v2 and scheduler/sched-bwc. A quota of 1.5 CPUs
     counts as 2.
     """
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cpus = os.cpu_count() or 1
-    for folder in _groups(cgroup_root, proc):
+    cpus = len(cpu_numbers())
+    for folder in control_groups(cgroup_root, proc, "cpu"):
         quota = _quota(folder)
         if quota is not None:
             cpus = min(cpus, math.ceil(quota))
     return max(1, cpus)
 
 
-def _groups(root: Path, proc: Path) -> list[Path]:
+def cpu_numbers() -> list[int]:
+    """Return the numbers of the CPUs in the affinity of this process; of all where unknown."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except AttributeError:
+        return list(range(os.cpu_count() or 1))
+
+
+def control_groups(root: Path, proc: Path, controller: str) -> list[Path]:
+    """Return the folders of the control group of a process, and of all above it.
+
+    Args:
+        root: where control groups are mounted.
+        proc: the process's folder in proc(5).
+        controller: which hierarchy of version 1 is looked at, besides that of version 2.
+    """
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
@@ -33,13 +45,13 @@ def _groups(root: Path, proc: Path) -> list[Path]:
     folders: list[Path] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         top = root / controllers if controllers else root
         group = top / path.lstrip("/")
         folders += [group, *(parent for parent in group.parents if parent.is_relative_to(top))]
         if controllers:
-            folders.append(root / "cpu")
+            folders.append(root / controller)
     return folders
 
 

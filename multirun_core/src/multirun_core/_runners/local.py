@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from multirun_core._model.environment import RUN_VARIABLES
+from multirun_core._model.resources import (
+    Resources,
+    check_count,
+    gpu_variables,
+    parse_size,
+    thread_variables,
+)
 from multirun_core._model.run import STDERR, STDOUT, ExitStatus, Run
 from multirun_core._runners.cpus import usable_cpus
+from multirun_core._runners.resources import Machine, Pool, Share
 from multirun_core._runners.task import TaskRunner
-from multirun_core.errors import UsageError
+from multirun_core.errors import SubmitError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from multirun_core._runners.launcher.client import Launcher
     from multirun_core._runners.launcher.threads import ThreadLauncher
@@ -49,39 +59,82 @@ class ParallelLocalRunner(TaskRunner):
     """
 
     enforces_timeout: ClassVar[bool] = True
+    reports_start: ClassVar[bool] = True
+    knows_resources: ClassVar[bool] = True
 
     def __init__(
         self,
         *,
         max_parallel: int | Literal["auto"] = 4,
-        timeout: float | None = None,
+        timeout: float | str | None = None,
         retries: int = 0,
         retry_delay: float = 1.0,
         env: Mapping[str, str] | None = None,
         grace: float = 5.0,
+        cpus_per_run: int | None = None,
+        pin: bool = False,
+        gpus: Sequence[int | str] | None = None,
+        memory_per_run: int | str | None = None,
+        memory_limit: bool = False,
     ) -> None:
-        """Make a runner; nothing is started yet.
+        """Set the limits.
 
         Args:
-            max_parallel: how many runs go on at once; "auto" for the CPUs that this process may
-                use, by affinity and control groups.
-            timeout: running time of one attempt in seconds; None for no limit.
+            max_parallel: how many runs go on at once; "auto" for as many as have the CPUs and GPUs
+                that each is given: those that this process may use, by affinity and control
+                groups.
+            timeout: seconds that one attempt may run; "5x median" for so many times the median of
+                the runs that succeeded, once there are 5; None for no limit.
             retries: how many further attempts a failed run gets.
             retry_delay: seconds before the second attempt, doubled for each further one up to 60.
             env: variables that each run gets, on top of the driver's.
             grace: seconds between TERM and KILL when a run is ended.
+            cpus_per_run: how many CPUs each run is given: libraries are told by OMP_NUM_THREADS
+                and its kin to make so many threads, and no more runs go on than there are CPUs
+                for.
+            pin: keep each run on CPUs of its own; without cpus_per_run, on one.
+            gpus: numbers or UUIDs of devices; each run is given one, by CUDA_VISIBLE_DEVICES and
+                its kin, and no two runs share one.
+            memory_per_run: bytes, or such as "4GiB"; a run starts when so much of the memory that
+                was free at first is not promised to others.
+            memory_limit: let no process of a run allocate more memory than that.
         """
         if isinstance(max_parallel, str) and max_parallel != "auto":
             raise UsageError(f"max_parallel is {max_parallel!r}; it must be a number or 'auto'")
+        needs = Resources(
+            cpus=_cpus(cpus_per_run, pin=pin),
+            memory_bytes=None if memory_per_run is None else parse_size(memory_per_run),
+            gpus=None if gpus is None else 1,
+        )
+        self._gpus = device_names(gpus)
+        slots = _fitting(needs, self._gpus) if max_parallel == "auto" else max_parallel
+        if len(self._gpus) > slots:
+            raise UsageError(
+                f"gpus names {len(self._gpus)} devices, but max_parallel={max_parallel} lets no "
+                f"more than {slots} runs go on at once; say max_parallel='auto' for one a device, "
+                "or name fewer devices"
+            )
         super().__init__(
-            max_parallel=usable_cpus() if max_parallel == "auto" else max_parallel,
+            max_parallel=slots,
             timeout=timeout,
             retries=retries,
             retry_delay=retry_delay,
             env=env,
             grace=grace,
         )
+        self.default_needs = needs
+        self.resource_options = {
+            "cpus_per_run": needs.cpus,
+            "pin": pin,
+            "gpus": list(self._gpus),
+            "memory_per_run": needs.memory_bytes,
+            "memory_limit": memory_limit,
+        }
+        self._shares = needs != Resources()
+        self._pin = pin
+        self._memory_limit = memory_limit
         self._launcher: Launcher | ThreadLauncher | None = None
+        self._pool: Pool | None = None
 
     async def open(self) -> None:
         """Start the launcher, the small process that is parent of all runs.
@@ -91,6 +144,8 @@ class ParallelLocalRunner(TaskRunner):
         """
         from multirun_core._runners.launcher.threads import open_launcher
 
+        if self._pool is not None and self._pool.idle:
+            self._pool = None  # what is free is looked at anew
         self._launcher = await open_launcher(base_environment())
         self.guardian = self._launcher.identity
         if self.on_guardian is not None:
@@ -107,20 +162,99 @@ class ParallelLocalRunner(TaskRunner):
         if self._launcher is not None:
             self._launcher.end_all(0.0)
 
+    def check_needs(self, needs: Resources) -> None:
+        """Refuse what this machine can never give to a run.
+
+        Raises:
+            UsageError: it needs more CPUs, GPUs or free memory than there are.
+        """
+        if needs != Resources() and (why := self._machine().lacks(needs)) is not None:
+            raise UsageError(f"no run could start: {why}")
+
     async def execute(self, run: Run) -> ExitStatus:
-        """Carry out one attempt as a process; cancelled, end its whole tree."""
+        """Carry out one attempt as a process; cancelled, end its whole tree.
+
+        Raises:
+            SubmitError: the machine can never give it what it needs.
+        """
+        if not self._shares and self.limits(run).resources is None:
+            return await self._carry_out(run)
+        needs = self.needs(run)
+        pool = self._shared()
+        if (why := pool.machine.lacks(needs)) is not None:
+            raise SubmitError(why)
+        async with pool.share(needs) as share:
+            return await self._carry_out(run, needs, share)
+
+    async def _carry_out(
+        self, run: Run, needs: Resources | None = None, share: Share | None = None
+    ) -> ExitStatus:
         if self._launcher is None or self._launcher.lost:
             await self.ready(anew=True)
         if self._launcher is None:
             raise AssertionError("open() leaves a launcher")
+        self.begin(run)
         limits = self.limits(run)
         cwd = str(run.cwd)
+        env = {**run.environment, **limits.env}
+        confined: dict[str, Any] = {}
+        if needs is not None and share is not None:
+            env = {**self._variables(needs, share), **env}
+            confined["cpus"] = share.cpus if self._pin else ()
+            confined["data_bytes"] = share.memory_bytes if self._memory_limit else 0
         return await self._launcher.run(
             run.cmd,
             cwd,
-            {**run.environment, **limits.env},
+            env,
             f"{cwd}/{STDOUT}",
             f"{cwd}/{STDERR}",
             timeout=limits.timeout,
             grace=limits.grace,
+            **confined,
         )
+
+    def _variables(self, needs: Resources, share: Share) -> dict[str, str]:
+        variables = {} if needs.cpus is None else thread_variables(needs.cpus)
+        return variables | gpu_variables(share.gpus) if self._gpus else variables
+
+    def _machine(self) -> Machine:
+        return Machine.here(self._gpus)
+
+    def _shared(self) -> Pool:
+        """Return the pool of the running event loop."""
+        if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
+            self._pool = Pool(self._machine())
+        return self._pool
+
+
+def device_names(gpus: Sequence[int | str] | None) -> tuple[str, ...]:
+    """Return the devices as variables name them.
+
+    Raises:
+        UsageError: there are none, one is given twice, or one is no name of a device.
+    """
+    if gpus is None:
+        return ()
+    names = tuple(str(gpu).strip() for gpu in gpus)
+    wrong = [name for name in names if not re.fullmatch(r"[\w.:/-]+", name) or name[0] == "-"]
+    if not names or wrong or len(set(names)) < len(names) or isinstance(gpus, str):
+        raise UsageError(
+            f"gpus is {gpus!r}; it must name each device once, as in [0, 1] or ['GPU-8d2a…', …]"
+        )
+    return names
+
+
+def _cpus(cpus_per_run: int | None, *, pin: bool) -> int | None:
+    if pin and not hasattr(os, "sched_setaffinity"):
+        raise UsageError("pin=True needs sched_setaffinity(2), which this system does not have")
+    if cpus_per_run is None:
+        return 1 if pin else None
+    return check_count("cpus_per_run", cpus_per_run, least=1)
+
+
+def _fitting(needs: Resources, gpus: Sequence[str]) -> int:
+    """Return how many runs have the CPUs and GPUs that each is given; at least 1."""
+    slots = usable_cpus() // (needs.cpus or 1)
+    if gpus:
+        slots = len(gpus) if needs.cpus is None else min(slots, len(gpus))
+    return max(1, slots)

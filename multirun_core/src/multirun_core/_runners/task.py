@@ -12,12 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from multirun_core._model.policy import Policy
+from multirun_core._model.policy import Policy, parse_time_limit
+from multirun_core._model.resources import Resources, needs_of
 from multirun_core._model.run import ExitStatus, Run
 from multirun_core._model.status import RunStatistics
 from multirun_core._runners.base import AbstractRunner
+from multirun_core._runners.pace import Pace
 from multirun_core.errors import (
     BackendError,
+    ParamError,
     RunnerClosedError,
     StagingError,
     SubmitError,
@@ -57,6 +60,8 @@ class TaskRunner(AbstractRunner):
         semaphore: the slots; None where their number is not limited here.
         policy: time limit, retries, variables and grace, for runs that bring none of their own.
         guardian: the process that ends all runs when this one dies, if the runner has one.
+        default_needs: what each run needs whose sweep says nothing about it.
+        pace: how long the runs take that succeed; known while a time limit is relative to it.
     """
 
     enforces_timeout: ClassVar[bool] = False
@@ -65,11 +70,14 @@ class TaskRunner(AbstractRunner):
     reports_start: ClassVar[bool] = False
     """Whether `execute` calls `begin` when the run starts; else it counts as started at once."""
 
+    knows_resources: ClassVar[bool] = False
+    """Whether `execute` gives a run what `needs` returns, so that a sweep may say it."""
+
     def __init__(
         self,
         *,
         max_parallel: int | None = None,
-        timeout: float | None = None,
+        timeout: float | str | None = None,
         retries: int = 0,
         retry_delay: float = 1.0,
         env: Mapping[str, str] | None = None,
@@ -79,8 +87,14 @@ class TaskRunner(AbstractRunner):
             raise UsageError(f"max_parallel is {max_parallel}; at least one run must fit")
         self.max_parallel = max_parallel
         self.policy = Policy(
-            timeout=timeout, retries=retries, retry_delay=retry_delay, env=env or {}, grace=grace
+            **parse_time_limit(timeout),
+            retries=retries,
+            retry_delay=retry_delay,
+            env=env or {},
+            grace=grace,
         )
+        self.default_needs = Resources()
+        self.pace = Pace()
         self.runs: list[Run] = []
         self.guardian: ProcessId | None = None
         self.on_guardian: Callable[[ProcessId], Awaitable[None]] | None = None
@@ -151,8 +165,32 @@ class TaskRunner(AbstractRunner):
         return 2 * (self.max_parallel or 64) + 128
 
     def limits(self, run: Run) -> Policy:
-        """Return what holds for a run: its sweep's policy, or the runner's own."""
-        return self.policy if run.keeper is None else run.keeper.policy
+        """Return what holds for a run: its sweep's policy, or the runner's own.
+
+        A time limit that is relative to other runs is in seconds here, as it is at this moment.
+        """
+        policy = self._policy(run)
+        if policy.timeout_factor is None:
+            return policy
+        return replace(policy, timeout=self.pace.limit(policy.timeout_factor))
+
+    def needs(self, run: Run) -> Resources:
+        """Return what a run needs: as its sweep says, completed by `default_needs`.
+
+        Raises:
+            ParamError: the sweep's `resources` failed; raised from `execute`, the run fails.
+        """
+        ask = self._policy(run).resources
+        if ask is None:
+            return self.default_needs
+        return needs_of(ask, run.index, run.params).over(self.default_needs)
+
+    def check_needs(self, needs: Resources) -> None:
+        """Refuse what no run can ever get here; asked before a sweep creates anything.
+
+        Raises:
+            UsageError: says what is needed and what there is.
+        """
 
     def begin(self, run: Run) -> None:
         """Note that the attempt starts now; for runners with `reports_start`."""
@@ -221,6 +259,7 @@ class TaskRunner(AbstractRunner):
                 "time a runner of its own"
             )
         self._owner = owner
+        self.pace = Pace()
 
     def submit(self, run: Run) -> None:
         """Take on a run whose handle exists already."""
@@ -282,6 +321,7 @@ class TaskRunner(AbstractRunner):
         while True:
             end = await self._attempt(run, last)
             made, last = made + 1, end
+            self._learn(run, end)
             delay = None if end.ok else self.limits(run).delay(made, end.cause)
             if delay is None:
                 await self._finish(run, "success" if end.ok else "failure", end)
@@ -292,6 +332,16 @@ class TaskRunner(AbstractRunner):
             except asyncio.CancelledError:
                 await self._finish(run, "failure", end)
                 raise
+
+    def _policy(self, run: Run) -> Policy:
+        return self.policy if run.keeper is None else run.keeper.policy
+
+    def _learn(self, run: Run, end: ExitStatus) -> None:
+        """Take note of how long a success took, where a time limit asks for it."""
+        if self._policy(run).timeout_factor is None or not end.ok:
+            return
+        if end.started is not None and end.ended is not None:
+            self.pace.add(end.ended - end.started)
 
     async def _attempt(self, run: Run, last: ExitStatus | None) -> ExitStatus:
         """Stage, wait for a slot, execute; a cancelled run is given its end here."""
@@ -348,7 +398,7 @@ class TaskRunner(AbstractRunner):
             async with timer:
                 end = await execute(run)
                 return None if end is None else _timed(end, run)
-        except SubmitError as error:
+        except (SubmitError, ParamError) as error:
             reason, message = "submit", str(error)
         except Exception as error:
             if timer.expired():

@@ -18,6 +18,7 @@ from multirun_core._sweep.call import (
     Runs,
     check_call,
     check_rerun,
+    check_resources,
     choose_runner,
     merge_policy,
 )
@@ -34,6 +35,7 @@ from multirun_core.errors import SweepError
 
 if TYPE_CHECKING:
     from multirun_core._model.files import FileResource
+    from multirun_core._model.resources import Needs
     from multirun_core._sweep.sweep import Sweep
 
 
@@ -49,7 +51,7 @@ def multirun(
     rerun: Rerun | None = None,
     check: bool = False,
     max_failures: int | None = None,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
     retries: int | None = None,
     env: Mapping[str, str] | None = None,
     progress: bool | None = None,
@@ -59,6 +61,7 @@ def multirun(
     keep: Keep = "all",
     observers: Iterable[object] = (),
     wait: bool = True,
+    resources: Needs | None = None,
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories, and wait for the end.
 
@@ -83,7 +86,9 @@ def multirun(
             the indices of runs. Implies `resume`.
         check: raise `RunsFailedError` at the end if runs failed.
         max_failures: over this number of failures nothing new starts; the rest is skipped.
-        timeout: running time of one attempt, in seconds; queueing does not count.
+        timeout: running time of one attempt, in seconds; queueing does not count. "5x median"
+            is so many times the median of the runs that succeeded, fixed when a run starts; no
+            limit before there are 5 of them, and none under a second.
         retries: how many further attempts a failed run gets.
         env: variables that each run gets. Their values are stored nowhere.
         progress: None for a bar on a terminal or in a notebook and a line now and then
@@ -100,6 +105,9 @@ def multirun(
         wait: False to return at once, while the sweep goes on in a thread: `sweep.as_completed()`
             hands out runs as they end, `sweep.add(params)` adds some, and `with sweep:` or
             `sweep.wait()` waits for the end. Signals are then left to the caller.
+        resources: for what depends on the parameters: a function that takes those of a run and
+            returns any of `{"cpus": 2, "memory": "4GiB", "gpus": 1}`. It is called for each
+            attempt of a run; where it fails, so does that run.
 
     Returns:
         The sweep. Runs that failed are rows in it, not exceptions.
@@ -134,6 +142,7 @@ def multirun(
             keep=keep,
             observers=observers,
             wait=wait,
+            resources=resources,
         )
     except Interrupted as interrupted:
         _pass_on(interrupted.signum)
@@ -151,7 +160,7 @@ async def multirunAsync(
     rerun: Rerun | None = None,
     check: bool = False,
     max_failures: int | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - of each run, not of this call
+    timeout: float | str | None = None,  # noqa: ASYNC109 - of each run, not of this call
     retries: int | None = None,
     env: Mapping[str, str] | None = None,
     progress: bool | None = None,
@@ -161,6 +170,7 @@ async def multirunAsync(
     keep: Keep = "all",
     observers: Iterable[object] = (),
     wait: bool = True,
+    resources: Needs | None = None,
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories.
 
@@ -178,7 +188,7 @@ async def multirunAsync(
         rerun: execute runs again.
         check: raise `RunsFailedError` at the end if runs failed.
         max_failures: over this number of failures nothing new starts.
-        timeout: running time of one attempt, in seconds.
+        timeout: running time of one attempt, in seconds, or such as "5x median".
         retries: how many further attempts a failed run gets.
         env: variables that each run gets.
         progress: how progress is shown.
@@ -188,6 +198,7 @@ async def multirunAsync(
         keep: which directories of finished runs stay: "all", "failed", or only "results".
         observers: objects with hooks that are told of the sweep.
         wait: False to return at once; `async with sweep:` or `await sweep.finished()` waits.
+        resources: what a run needs, by its parameters.
 
     Returns:
         The sweep.
@@ -212,6 +223,7 @@ async def multirunAsync(
         take_over=take_over,
         on_retry=on_retry,
         keep=keep,
+        resources=resources,
     )
     call.stay_open = not wait
     conductor = Conductor(call, Reporter(progress), check=check, observers=observers)
@@ -251,6 +263,7 @@ _DEFAULTS: dict[str, Any] = {
     "take_over": False,
     "on_retry": "restore",
     "keep": "all",
+    "resources": None,
 }
 
 
@@ -275,8 +288,8 @@ def resume(
             in the environment, since the sweep stores names only.
 
     Raises:
-        SweepError: there is no sweep, its runner is an instance of one's own, or a variable that
-            it was given is not to be had.
+        SweepError: there is no sweep, its runner is an instance of one's own, what its runs need
+            is said by a function, or a variable that it was given is not to be had.
         Interrupted: a signal has ended it.
     """
     root = absolute(path)
@@ -285,6 +298,12 @@ def resume(
         raise SweepError(
             f"{root} was run by an instance of {manifest.runner.get('class')}, which only the "
             "script can make; call that script again with resume=True"
+        )
+    limits = manifest.limits
+    if limits.get("resources"):
+        raise SweepError(
+            f"{root} was told by a function what its runs need, which only the script has; call "
+            "that script again with resume=True"
         )
     given = dict(env or {})
     missing = [n for n in manifest.env_names if n not in given and n not in os.environ]
@@ -295,14 +314,15 @@ def resume(
         )
     values = {name: os.environ[name] for name in manifest.env_names if name not in given} | given
     runner, record = choose_runner(manifest.runner["name"], manifest.runner["options"])
-    limits = manifest.limits
-    inherited = {n: limits[n] for n in ("timeout", "retries") if not getattr(runner.policy, n)}
+    own = {"timeout": runner.policy.time_limit, "retries": runner.policy.retries}
+    inherited = {name: limits[name] for name in own if not own[name]}
     policy = merge_policy(
         runner.policy,
         timeout=inherited.get("timeout"),
         retries=inherited.get("retries"),
         env=values or None,
     )
+    check_resources(runner, record, policy, ())
     call = Call(
         root=root,
         cmd=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from multirun_core._model import params
 from multirun_core._model.command import check_command, check_filled
-from multirun_core._model.policy import Policy
+from multirun_core._model.policy import Policy, parse_time_limit
+from multirun_core._model.resources import Needs, needs_of
 from multirun_core._model.tables import is_frame, read_table, rows_of
 from multirun_core._runners.base import AbstractRunner
 from multirun_core._runners.task import TaskRunner
@@ -74,13 +76,16 @@ class Call:
     @property
     def limits_record(self) -> dict[str, Any]:
         """What `multirun.json` keeps of the policy and of what else a resume must know."""
-        return {
-            "timeout": self.policy.timeout,
+        record: dict[str, Any] = {
+            "timeout": self.policy.time_limit,
             "retries": self.policy.retries,
             "max_failures": self.max_failures,
             "on_retry": self.on_retry,
             "keep": self.keep,
         }
+        if self.policy.resources is not None:
+            record["resources"] = True
+        return record
 
 
 def check_runs(runs: Runs, cmd: Sequence[str]) -> list[str]:
@@ -123,13 +128,14 @@ def check_call(
     resume: bool,
     rerun: Rerun | None,
     max_failures: int | None,
-    timeout: float | None,
+    timeout: float | str | None,
     retries: int | None,
     env: Mapping[str, str] | None,
     accept_changes: bool,
     take_over: bool,
     on_retry: OnRetry,
     keep: Keep = "all",
+    resources: Needs | None = None,
 ) -> Call:
     """Check the arguments of `multirun`; creates nothing.
 
@@ -148,16 +154,21 @@ def check_call(
     chosen, record = choose_runner(runner, runner_options)
     root = absolute(output_path if output_path is not None else _default_root())
     resume = resume or rerun is not None
+    texts = check_runs(runs, words)
+    policy = merge_policy(
+        chosen.policy, timeout=timeout, retries=retries, env=env, resources=resources
+    )
+    check_resources(chosen, record, policy, texts)
     return Call(
         root=root,
         cmd=words,
-        runs=check_runs(runs, words),
+        runs=texts,
         inputs=check_inputs(
             input_files, root=root, stored=_names_stored(root) if resume else frozenset()
         ),
         runner=chosen,
         runner_record=record,
-        policy=merge_policy(chosen.policy, timeout=timeout, retries=retries, env=env),
+        policy=policy,
         resume=resume,
         rerun=check_rerun(rerun),
         max_failures=max_failures,
@@ -166,6 +177,33 @@ def check_call(
         accept_changes=accept_changes,
         take_over=take_over,
     )
+
+
+def check_resources(
+    runner: TaskRunner, record: Mapping[str, Any], policy: Policy, runs: Sequence[str]
+) -> None:
+    """Check what can be known beforehand of what runs need.
+
+    Raises:
+        UsageError: the runner does not know resources, or has not what every run needs.
+        ParamError: `resources` fails for the first run.
+    """
+    if policy.resources is None:
+        runner.check_needs(runner.default_needs)
+        return
+    if not runner.knows_resources:
+        name = record.get("name") or record.get("class")
+        raise UsageError(
+            f"resources is given, but the runner {name!r} does not know resources; leave it away, "
+            "or choose a runner that does, such as 'local'"
+        )
+    if not callable(policy.resources):
+        raise UsageError(
+            f"resources is {policy.resources!r}; it must be a function that takes the parameters "
+            'of a run and returns such as {"cpus": 2, "memory": "4GiB", "gpus": 1}'
+        )
+    if runs:
+        needs_of(policy.resources, 0, json.loads(runs[0]))
 
 
 def check_rerun(rerun: Rerun | None) -> Literal["failed", "all"] | frozenset[int] | None:
@@ -227,31 +265,40 @@ def _record_of(runner: AbstractRunner) -> dict[str, Any]:
 
     if type(runner) is ParallelLocalRunner:
         policy = runner.policy
-        limits = {name: getattr(policy, name) for name in ("retry_delay", "grace")}
-        return {"name": "local", "options": {"max_parallel": runner.max_parallel, **limits}}
+        options = {
+            "max_parallel": runner.max_parallel,
+            "retry_delay": policy.retry_delay,
+            "grace": policy.grace,
+            **{name: value for name, value in runner.resource_options.items() if value},
+        }
+        return {"name": "local", "options": options}
     return {"class": f"{type(runner).__module__}.{type(runner).__qualname__}"}
 
 
 def merge_policy(
     own: Policy,
     *,
-    timeout: float | None,
+    timeout: float | str | None,
     retries: int | None,
     env: Mapping[str, str] | None,
+    resources: Needs | None = None,
 ) -> Policy:
     """Return a runner's own policy with what the sweep is given besides.
 
     Raises:
-        UsageError: something is given to both.
+        UsageError: something is given to both, or makes no sense.
     """
     given: dict[str, Any] = {"timeout": timeout, "retries": retries, "env": env}
     given = {name: value for name, value in given.items() if value is not None}
+    already = {"timeout": own.time_limit, "retries": own.retries, "env": own.env}
     for name in given:
-        if getattr(own, name):
+        if already[name]:
             raise UsageError(
                 f"{name} is given to multirun and to the runner too; give it to one of them"
             )
-    return replace(own, **given)
+    if timeout is not None:
+        given.update(parse_time_limit(timeout))
+    return replace(own, **given, resources=resources)
 
 
 def _names_stored(root: Path) -> Collection[str]:

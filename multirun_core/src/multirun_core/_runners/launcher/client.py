@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._runners.launcher.arguments import absolute, encoded
@@ -78,15 +77,11 @@ class Launcher:
         self._loop.add_reader(sock, self._receive)
 
     @classmethod
-    async def start(
-        cls, base_env: Mapping[str, str] | None = None, *, slots: int | None = None
-    ) -> Launcher:
+    async def start(cls, base_env: Mapping[str, str] | None = None) -> Launcher:
         """Start the process and wait until it answers, for 30 seconds at most.
 
         Args:
             base_env: the environment that all runs have; by default this process's own.
-            slots: how many runs are alive at once; those beyond wait in the launcher, which
-                starts the next one, in order, without asking the driver. No limit by default.
 
         Raises:
             RunnerError: it could not be started.
@@ -103,8 +98,7 @@ class Launcher:
             theirs.close()
         ours.setblocking(False)
         launcher = cls(process, ours, errors)
-        environ = encoded(os.environb if base_env is None else base_env)
-        launcher._send("hello", environ, sys.maxsize if slots is None else int(slots))
+        launcher._send("hello", encoded(os.environb if base_env is None else base_env))
         try:
             async with asyncio.timeout(_START_BOUND):
                 await asyncio.wait(
@@ -136,6 +130,8 @@ class Launcher:
         *,
         timeout: float | None,  # noqa: ASYNC109 - the launcher enforces it, driver present or not
         grace: float,
+        cpus: Sequence[int] = (),
+        data_bytes: int = 0,
     ) -> ExitStatus:
         """Run a program and return how it ended, once nothing of its process tree is left.
 
@@ -151,6 +147,9 @@ class Launcher:
             stderr: the same for its standard error.
             timeout: seconds that it may run, or None.
             grace: seconds between TERM and KILL, also for processes that it leaves behind.
+            cpus: the numbers of the CPUs that it may use; by default those of this process.
+            data_bytes: how much memory each of its processes may allocate, 0 for no limit; see
+                `starting.Confined`.
 
         Returns:
             With reason "timeout" where the limit ended it, "lost" where the launcher died, and a
@@ -176,6 +175,7 @@ class Launcher:
             absolute(stderr),
             None if timeout is None else float(timeout),  # marshal takes no subclass of float
             float(grace),
+            (tuple(cpus), data_bytes) if cpus or data_bytes else None,
         )
         pending = _Pending(self._loop.create_future(), grace, timeout)
         self._runs[number] = pending

@@ -10,7 +10,7 @@ import traceback
 
 from . import tree
 from .owners import Owners
-from .starting import StartError, start
+from .starting import Confined, StartError, start
 from .tags import Tags
 
 TYPE_CHECKING = False
@@ -95,19 +95,15 @@ class Runs:
 
     Attributes:
         live: by number, those that were started and whose end has not been reported.
-        waiting: by number, those that wait for one of the `slots`.
     """
 
     def __init__(
         self,
         base_env: dict[bytes, bytes],
-        slots: int,
         null: int,
         report: Callable[[tuple[Any, ...]], None],
     ) -> None:
         self.live: dict[int, LiveRun] = {}
-        self.waiting: dict[int, tuple[Any, ...]] = {}
-        self._slots = slots
         self._base_env = base_env
         self._null = null
         self._report = report
@@ -121,17 +117,7 @@ class Runs:
         if tree.HAS_CHILDREN:
             self._children = os.open("/proc/thread-self/children", os.O_RDONLY | os.O_CLOEXEC)
 
-    def add(self, number: int, *what: Any) -> None:
-        """Start a run, when there is a slot for it; see `_start`."""
-        self.waiting[number] = what
-        self._fill()
-
-    def _fill(self) -> None:
-        while self.waiting and len(self.live) < self._slots:
-            number = next(iter(self.waiting))
-            self._start(number, *self.waiting.pop(number))
-
-    def _start(
+    def start(
         self,
         number: int,
         argv: list[bytes],
@@ -141,11 +127,13 @@ class Runs:
         stderr: bytes,
         limit: float | None,
         grace: float,
+        confined: tuple[tuple[int, ...], int] | None = None,
     ) -> None:
         """Start a run, or report why that is not possible."""
         run = LiveRun(number, cwd, grace, self._tags.take())
+        within = None if confined is None else Confined(*confined)
         try:
-            run.pid = start(argv, cwd, self._base_env | extra, stdout, stderr, self._null)
+            run.pid = start(argv, cwd, self._base_env | extra, stdout, stderr, self._null, within)
         except StartError as error:
             self._tags.give_back(run.tag)
             self._report(("failed", number, error.errno, error.text, error.stream))
@@ -160,11 +148,8 @@ class Runs:
         self.live[number] = self._mains[run.pid] = run
 
     def end(self, number: int) -> None:
-        """End a run with its own grace, or forget it if it has not been started."""
-        if number in self.waiting:
-            del self.waiting[number]
-            self._report(("failed", number, errno.ECANCELED, "ended before it was started", None))
-        elif number in self.live:
+        """End a run with its own grace, unless its end has been reported."""
+        if number in self.live:
             self._end(self.live[number], self.live[number].grace)
 
     def _end(self, run: LiveRun, grace: float) -> None:
@@ -179,13 +164,11 @@ class Runs:
 
     def end_all(self, most: float) -> None:
         """End all runs with their own grace, but no more than `most` seconds."""
-        for number in list(self.waiting):
-            self.end(number)
         for run in list(self.live.values()):
             self._end(run, min(run.grace, most))
 
     def reap(self) -> None:
-        """Take note of all children that have ended, and start others in their place."""
+        """Take note of all children that have ended."""
         touched: list[LiveRun] = []
         while True:
             try:
@@ -215,7 +198,6 @@ class Runs:
         for run in touched:
             if run.number in self.live:
                 self._look(run)
-        self._fill()
 
     def tick(self) -> None:
         """Do what is due by now."""
@@ -231,7 +213,6 @@ class Runs:
         for run in list(self._ending):
             if now >= run.look_at:
                 self._look(run)
-        self._fill()
 
     def due(self) -> float:
         """Return when `tick` has something to do, by the monotonic clock."""

@@ -31,9 +31,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Server:
     """One connection and the runs behind it."""
 
-    def __init__(
-        self, connection: int, driver: int, base_env: dict[bytes, bytes], slots: int
-    ) -> None:
+    def __init__(self, connection: int, driver: int, base_env: dict[bytes, bytes]) -> None:
         self._connection = connection
         self._driver = driver
         self._inbox = Inbox()
@@ -44,7 +42,7 @@ class Server:
         self._connected = True
         self._blocked = False
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self.runs = Runs(base_env, slots, null, self._messages.append)
+        self.runs = Runs(base_env, null, self._messages.append)
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _ignore)
@@ -97,7 +95,7 @@ class Server:
             if self._closing:
                 self._messages.append(("failed", message[1], 0, "the launcher is ending", None))
             else:
-                self.runs.add(*message[1:])
+                self.runs.start(*message[1:])
         elif what == "end":
             self.runs.end(message[1])
         elif what == "end all":
@@ -165,15 +163,15 @@ def _prepare() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _hello(connection: int, driver: int) -> tuple[dict[bytes, bytes], int]:
-    """Wait for the first message: the environment of all runs and how many may run at once."""
+def _hello(connection: int, driver: int) -> dict[bytes, bytes]:
+    """Wait for the first message: the environment of all runs."""
     inbox = Inbox()
     while driver not in select.select([connection, driver], [], [])[0]:
         data = os.read(connection, PORTION)
         if not data:
             break
         for message in inbox.feed(data):
-            return message[1], message[2]
+            return dict(message[1])
     raise EOFError("the driver is gone")
 
 
@@ -185,9 +183,9 @@ def main() -> None:
     if os.getppid() != pid:
         return  # it died before it could be watched
     _prepare()
-    base_env, slots = _hello(connection, driver)
+    base_env = _hello(connection, driver)
     os.set_blocking(connection, False)
-    server = Server(connection, driver, base_env, slots)
+    server = Server(connection, driver, base_env)
     try:
         server.serve()
     except BaseException:

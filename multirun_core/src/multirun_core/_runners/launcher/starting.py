@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 
 TYPE_CHECKING = False
@@ -15,6 +16,10 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 # Where a program was found in which PATH; a search costs as much as a fifth of a start.
 _MOST_FOUND = 1000
 _found: dict[tuple[bytes, bytes | None], bytes] = {}
+
+
+# With less, hardly any program could be loaded, nor could this process start one.
+LEAST_DATA = 32 << 20
 
 
 class StartError(Exception):
@@ -33,6 +38,51 @@ class StartError(Exception):
         self.stream = stream
 
 
+class Confined:
+    """While it is entered, what this thread starts gets certain CPUs, and a limit of its memory.
+
+    The limit is the soft one of RLIMIT_DATA, see getrlimit(2): what each process may allocate for
+    itself. Address space that is merely reserved does not count, as it would with RLIMIT_AS, where
+    many programs cannot even start.
+    """
+
+    def __init__(self, cpus: Sequence[int], data: int) -> None:
+        """Take the numbers of the CPUs, or none for all, and the limit in bytes, 0 for none."""
+        self._cpus = cpus
+        self._data = data
+        self._all: set[int] = set()
+        self._soft = self._hard = resource.RLIM_INFINITY
+
+    def __enter__(self) -> None:
+        """Confine this thread and this process.
+
+        Raises:
+            StartError: the CPUs are not to be had any more.
+        """
+        if self._cpus:
+            self._all = os.sched_getaffinity(0)
+            try:
+                os.sched_setaffinity(0, self._cpus)
+            except OSError as error:
+                numbers = ", ".join(map(str, self._cpus))
+                text = f"cannot use the CPUs {numbers}: {error.strerror}"
+                raise StartError(error.errno or errno.EINVAL, text) from None
+        if self._data:
+            self._soft, self._hard = resource.getrlimit(resource.RLIMIT_DATA)
+            wanted = max(self._data, LEAST_DATA)
+            for most in (self._soft, self._hard):
+                if most != resource.RLIM_INFINITY:
+                    wanted = min(wanted, most)
+            resource.setrlimit(resource.RLIMIT_DATA, (wanted, self._hard))
+
+    def __exit__(self, *_: object) -> None:
+        """Let this thread and this process have again what they had."""
+        if self._cpus:
+            os.sched_setaffinity(0, self._all)
+        if self._data:
+            resource.setrlimit(resource.RLIMIT_DATA, (self._soft, self._hard))
+
+
 def start(
     argv: Sequence[bytes],
     cwd: bytes,
@@ -40,6 +90,7 @@ def start(
     stdout: bytes,
     stderr: bytes,
     null: int,
+    confined: Confined | None = None,
 ) -> int:
     """Start a program in a process group of its own and return its pid.
 
@@ -53,6 +104,7 @@ def start(
         stdout: file for its standard output, emptied first.
         stderr: file for its standard error, emptied first.
         null: descriptor that becomes its standard input.
+        confined: what it may use; everything by default.
 
     Raises:
         StartError: it could not be started.
@@ -61,7 +113,10 @@ def start(
     try:
         err = _open(stderr)
         try:
-            return _start(argv, cwd, env, (null, out, err))
+            if confined is None:
+                return _start(argv, cwd, env, (null, out, err))
+            with confined:
+                return _start(argv, cwd, env, (null, out, err))
         except (OSError, ValueError, MemoryError, subprocess.SubprocessError) as error:
             from .explain import explain
 

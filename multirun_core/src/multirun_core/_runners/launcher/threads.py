@@ -9,7 +9,6 @@ a child inherits.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import resource
 import signal
@@ -23,9 +22,9 @@ from multirun_core._runners.launcher import tree
 from multirun_core._runners.launcher.arguments import absolute, encoded
 from multirun_core._runners.launcher.client import Launcher
 from multirun_core._runners.launcher.ends import END_BOUND, ended, settled, start_failure
-from multirun_core._runners.launcher.starting import StartError, start
+from multirun_core._runners.launcher.starting import Confined, StartError, start
 from multirun_core._transport.process import ProcessId
-from multirun_core.errors import RunnerClosedError
+from multirun_core.errors import RunnerClosedError, RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,9 +37,7 @@ _LOOK_EVERY = 0.01
 _PATIENCE = 10.0
 
 
-async def open_launcher(
-    base_env: Mapping[str, str] | None = None, *, slots: int | None = None
-) -> Launcher | ThreadLauncher:
+async def open_launcher(base_env: Mapping[str, str] | None = None) -> Launcher | ThreadLauncher:
     """Start what can carry out local runs here.
 
     That is the launcher process on Linux 5.3 and newer, and threads elsewhere, or where the
@@ -48,14 +45,13 @@ async def open_launcher(
 
     Args:
         base_env: the environment that all runs have; by default this process's own.
-        slots: how many runs are alive at once, see `Launcher.start`; no limit by default.
 
     Raises:
         RunnerError: it could not be started.
     """
     if os.environ.get("MULTIRUN_LAUNCHER") == "threads" or not _has_pidfd() or not sys.executable:
-        return ThreadLauncher(base_env, slots=slots)
-    return await Launcher.start(base_env, slots=slots)
+        return ThreadLauncher(base_env)
+    return await Launcher.start(base_env)
 
 
 def _has_pidfd() -> bool:
@@ -141,9 +137,7 @@ class ThreadLauncher:
         lost: always False.
     """
 
-    def __init__(
-        self, base_env: Mapping[str, str] | None = None, *, slots: int | None = None
-    ) -> None:
+    def __init__(self, base_env: Mapping[str, str] | None = None) -> None:
         self.identity = ProcessId.own()
         self.lost = False
         self._loop = asyncio.get_running_loop()
@@ -151,8 +145,6 @@ class ThreadLauncher:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._pool = ThreadPoolExecutor(_MOST_THREADS, "multirun-run")
         self._children: dict[_Child, asyncio.Future[ExitStatus]] = {}
-        self._slots = asyncio.Semaphore(sys.maxsize if slots is None else slots)
-        self._ended = 0
         self._closing = False
 
     async def run(
@@ -165,18 +157,25 @@ class ThreadLauncher:
         *,
         timeout: float | None,  # noqa: ASYNC109 - enforced by a timer of the loop
         grace: float,
+        cpus: Sequence[int] = (),
+        data_bytes: int = 0,
     ) -> ExitStatus:
-        """Run a program and return how it ended; see `Launcher.run`."""
+        """Run a program and return how it ended; see `Launcher.run`.
+
+        Raises:
+            RunnerError: a limit of memory is asked for: it would be one of the driver as well.
+        """
         if self._closing:
             raise RunnerClosedError("the launcher is closed; open another one")
         words = [os.fsencode(word) for word in argv]
         files = (absolute(cwd), absolute(stdout), absolute(stderr))
         environ = self._base_env | encoded(env)
-        ended_before = self._ended
-        async with self._slots:
-            if self._ended != ended_before:
-                return start_failure(errno.ECANCELED, "ended before it was started", None)
-            return await self._run(words, files, environ, timeout, grace)
+        if data_bytes:
+            raise RunnerError(
+                "memory_limit needs Linux 5.3 or newer, and a launcher that is no thread"
+            )
+        confined = Confined(cpus, 0) if cpus else None
+        return await self._run(words, files, environ, timeout, grace, confined)
 
     async def _run(
         self,
@@ -185,11 +184,13 @@ class ThreadLauncher:
         environ: dict[bytes, bytes],
         limit: float | None,
         grace: float,
+        confined: Confined | None,
     ) -> ExitStatus:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         started, began = time.time(), time.monotonic()
         try:
-            child = _Child(start(words, files[0], environ, *files[1:], self._null), grace)
+            pid = start(words, files[0], environ, *files[1:], self._null, confined)
+            child = _Child(pid, grace)
         except StartError as error:
             return start_failure(error.errno, error.text, error.stream)
         future = self._loop.run_in_executor(
@@ -213,7 +214,6 @@ class ThreadLauncher:
 
     def end_all(self, grace: float) -> None:
         """End all runs now, with KILL after `grace` seconds, or their own grace if shorter."""
-        self._ended += 1
         for child in list(self._children):
             self._end(child, min(grace, child.grace))
 
