@@ -37,17 +37,21 @@ class Command(click.Command):
         self.params.append(debug_option())
 
 
-def parse_seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    """Convert a duration, such as 90, 1.5h or 1h30m, to seconds."""
-    if value is None:
-        return None
+def parse_seconds(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> float | str | None:
+    """Convert a duration, such as 90, 1.5h or 1h30m, to seconds; "5x median" stays as it is."""
+    if value is None or "median" in value:
+        return value
     total, position = 0.0, 0
     text = value.strip()
     while match := _DURATION.match(text, position):
         total += float(match[1]) * _UNITS[match[2].lower()]
         position = match.end()
     if position < len(text) or not total or not math.isfinite(total):
-        raise click.BadParameter(f"{value!r} is no duration over 0; write 90, 90s, 15m or 1h30m")
+        raise click.BadParameter(
+            f"{value!r} is no duration over 0; write 90, 90s, 15m or 1h30m, or 5x median"
+        )
     return total
 
 

@@ -136,7 +136,7 @@ def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
     "--timeout",
     callback=parse_seconds,
     metavar="TIME",
-    help="Time limit of one attempt: 90, 15m, 1h30m.",
+    help="Time limit of one attempt: 90, 15m, 1h30m; or '5x median' of those that succeeded.",
 )
 @click.option(
     "--retries",
