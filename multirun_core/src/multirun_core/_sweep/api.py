@@ -239,32 +239,11 @@ def start(
     **arguments: Any,
 ) -> Sweep:
     """Do what `multirun` does, but raise `Interrupted` after a signal."""
-    for name, default in _DEFAULTS.items():
-        arguments.setdefault(name, default)
     call = check_call(**arguments)
     call.stay_open = not wait
     reporter = Reporter(progress)
     conductor = Conductor(call, reporter, check=check, observers=observers)
     return run_blocking(conductor, reporter) if wait else start_live(conductor)
-
-
-_DEFAULTS: dict[str, Any] = {
-    "output_path": None,
-    "input_files": None,
-    "runner": None,
-    "runner_options": None,
-    "resume": False,
-    "rerun": None,
-    "max_failures": None,
-    "timeout": None,
-    "retries": None,
-    "env": None,
-    "accept_changes": False,
-    "take_over": False,
-    "on_retry": "restore",
-    "keep": "all",
-    "resources": None,
-}
 
 
 def resume(
