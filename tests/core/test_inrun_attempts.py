@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from multirun_core._sweep.results import load
 
@@ -29,7 +30,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("value", [{"x": 1}, (1,)])
+@pytest.mark.parametrize("value", [{"x": 1}, {1}])
 def test_an_orphan_posts_aside(
     directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: Any
 ) -> None:
@@ -90,23 +91,28 @@ def test_an_attempt_that_cannot_be_read_makes_no_orphans(
     assert load(directory, allow_pickle=False) == 1
 
 
-@pytest.mark.parametrize("moment", ["open", "replace"])
+@pytest.mark.parametrize(
+    ("moment", "step"), [("open", 1), ("open", 2), ("replace", 1), ("replace", 2)]
+)
 def test_the_next_attempt_begins_while_the_last_one_posts(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    directory: Path, monkeypatch: pytest.MonkeyPatch, moment: str, step: int
 ) -> None:
     monkeypatch.setenv("MULTIRUN_ATTEMPT", "1")
     real = getattr(os, moment)
-    begun: list[int] = []
+    calls: list[int] = []
 
     def begin_first(*args: Any, **kwargs: Any) -> Any:
-        if not begun:
-            begun.append(2)
+        calls.append(1)
+        if len(calls) == step:
             begin_attempt(directory, 2)
         return real(*args, **kwargs)
 
     monkeypatch.setattr(_inrun.os, moment, begin_first)
-    postRunResults({"x": "of the orphan"})
-    assert begun
+    postRunResults({"x": "of the orphan", "y": np.arange(3)})
+    assert len(calls) >= step
     assert load(directory, allow_pickle=False) is None
+    assert {path.name for path in directory.iterdir()} == {".multirun", "params.json"}
     own = directory / ".multirun" / "attempts" / "1"
-    assert load(own, allow_pickle=False) == {"x": "of the orphan"}
+    found = load(own, allow_pickle=False)
+    assert found["x"] == "of the orphan"
+    assert found["y"].tolist() == [0, 1, 2]

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import collections
-import datetime
 import enum
 import json
-import math
 import os
 import pickle
 import threading
@@ -68,29 +66,24 @@ CARRIED = [
 ]
 
 PICKLED = [
-    (1, 2),
-    [1, (2,)],
-    {1: "integer key"},
-    {None: 1},
     {"set": {1}},
+    [frozenset()],
     b"bytes",
-    math.inf,
-    {"deep": [math.nan]},
     Text("subclass"),
     {Text("subclass"): 1},
+    {b"x": 1},
     Colour.RED,
     collections.OrderedDict(a=1),
     collections.Counter("aab"),
     2**5000,
-    1j,
+    (2**5000,),
     "lone \ud800 surrogate",
+    ("lone \ud800 surrogate",),
     "two \ud83d\ude00 halves".replace("\U0001f600", "\ud83d" + "\ude00"),
     {"\udcff": 1},
-    datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC),
+    {1: "\udcff"},
     Path("/a"),
-    np.float64(1.5),
-    np.arange(3),
-    {"array": np.zeros((2, 2)), "scalar": np.int64(1)},
+    {"array": np.zeros(2), "beside": {1}},
 ]
 
 
@@ -159,12 +152,12 @@ def test_cyclic_and_deep_values(directory: Path) -> None:
 
 
 def test_posting_again_replaces_also_across_kinds(directory: Path) -> None:
-    for value in ({"x": 1}, {"x": 2}, (3,), (4,), {"x": 5}, (6,)):
+    for value in ({"x": 1}, {"x": 2}, {3}, {4}, {"x": 5}, (5,), {6}, (7,)):
         postRunResults(value)
         assert load(directory, allow_pickle=True) == value
 
 
-@pytest.mark.parametrize("earlier", [{"x": 1}, (1,)])
+@pytest.mark.parametrize("earlier", [{"x": 1}, {1}])
 @pytest.mark.parametrize("hopeless", [threading.Lock(), {"f": lambda: 1}, (i for i in "a")])
 def test_what_cannot_be_pickled_is_said_and_changes_nothing(
     directory: Path, earlier: Any, hopeless: Any

@@ -4,13 +4,16 @@ This runs in the user's job, thousands of times and on Python 3.8 and newer, so 
 the start and all else when it is needed.
 
 **Which results count.** A run's results are `results.json` where that exists, else `results.pkl`.
-Both are written aside and renamed, so neither is ever half there. Renaming is what makes a post of
-JSON count; a post of a pickle counts once `results.json`, if there was one, has been removed. So a
-process that is killed at any moment leaves either the earlier post or the new one, whole, and two
-processes that post at once leave one of the two. A `results.pkl` beside a `results.json` is an
-earlier post that no longer counts: it stays, since removing it could take away what another
-process posts at the same moment. The killed process's `.results-*.tmp` may stay behind too.
-Nothing is flushed to the disk (fsync(2)): a power cut may cost what was posted shortly before.
+Where `results.json` refers to arrays, which are in `results.npz`, the copy of the JSON that is in
+`results.npz` too counts instead: arrays and what belongs to them are in one file. All are written
+aside and renamed, `results.npz` before `results.json`, so none is ever half there, and what counts
+comes from one post. Renaming is what makes a post count, but for a post of a pickle, which counts
+once `results.json`, if there was one, has been removed. So a process that is killed at any moment
+leaves either the earlier post or the new one, whole, and two processes that post at once leave one
+of the two. A `results.pkl` or `results.npz` that nothing refers to is a post that does not count:
+it stays, since removing it could take away what another process posts at the same moment. The
+killed process's `.results-*.tmp` may stay behind too. Nothing is flushed to the disk (fsync(2)): a
+power cut may cost what was posted shortly before.
 
 **Orphans.** A process of an earlier attempt may outlive it, on a host that was given up for lost.
 `MULTIRUN_ATTEMPT` says whose a process is, `.multirun/attempt` which attempt the directory is at
@@ -25,6 +28,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, BinaryIO
 
     from multirun_core.errors import NotInRunError
@@ -40,6 +44,8 @@ def _current() -> str:
 # A script may change its directory before it asks for its parameters.
 _STARTED_IN = _current()
 
+# The same as in `_model.typed`, which most runs need not import.
+_MARK = "$multirun"
 _MAX_INT_BITS = 4096  # Python refuses to read integers of more than 4300 digits by default
 _MAX_DEPTH = 100  # a reader's stack is finite as well
 
@@ -102,10 +108,12 @@ def getRunParams() -> dict[str, Any]:
 def postRunResults(results: object) -> None:
     """Hand over the results of the run that this process is part of.
 
-    What JSON carries exactly (dicts with text as keys, lists, text, integers, finite floats,
-    booleans, None) goes to `results.json` in the run directory, anything else to `results.pkl`
-    (pickle protocol 5): tuples, numpy values and NaN among it, which would come back changed.
-    The sweep's table has a column for each key of a dict.
+    They go to `results.json` in the run directory, which anybody can read: dicts, lists, text,
+    numbers, booleans, None, and also what JSON has not: tuples, NaN and infinities, complex
+    numbers, dates and times, scalars and arrays of numpy, arrays in `results.npz` beside it. All
+    of these come back equal and with their types, wherever they stand in dicts and lists.
+    Dataclasses come back as dicts. Anything else among them makes all of it a pickle
+    (protocol 5), `results.pkl`. The sweep's table has a column for each key of a dict.
 
     Posting again replaces what was posted before. A process that dies while posting leaves the
     earlier results in place. Programs in other languages write `results.json` themselves, best
@@ -125,13 +133,20 @@ def postRunResults(results: object) -> None:
     if directory is None:
         directory = os.getcwd()
         _say(f"no run directory: posting results in {directory}")
-    text = _exact_json(results)
+    store_results(directory, results)
+
+
+def store_results(directory: str, results: object) -> None:
+    """Write results into a run directory, as `postRunResults` does for its own run."""
+    text, arrays = _exact_json(results), None
+    if text is None:
+        text, arrays = _typed_json(results)
     for _ in range(2):
         try:
-            return _post(directory, text, results)
+            return _post(directory, text, arrays, results)
         except FileNotFoundError:  # the next attempt began just now: see above
             continue
-    return _post(directory, text, results)
+    return _post(directory, text, arrays, results)
 
 
 def _run_directory() -> str | None:
@@ -166,7 +181,35 @@ def _no_run_in(directory: str) -> NotInRunError:
     )
 
 
-def _post(directory: str, text: bytes | None, results: object) -> None:
+def _post(
+    directory: str, text: bytes | None, arrays: dict[str, Any] | None, results: object
+) -> None:
+    asides: list[str] = []
+    try:
+        if text is None:
+            kind = "pkl"
+            asides.append(_write(directory, lambda file: _pickle(results, file)))
+        else:
+            kind, content = "json", text
+            asides.append(_write(directory, lambda file: file.write(content)))
+            if arrays:
+                from multirun_core._model.typed import save
+
+                asides.append(_write(directory, lambda file: save(content, arrays, file)))
+        home = _home(directory)
+        if arrays:
+            os.replace(asides[1], os.path.join(home, "results.npz"))
+        os.replace(asides[0], os.path.join(home, "results." + kind))
+        if text is None:
+            _remove(os.path.join(home, "results.json"))
+    except BaseException:
+        for aside in asides:
+            _remove(aside)
+        raise
+
+
+def _write(directory: str, write: Callable[[BinaryIO], object]) -> str:
+    """Write a file of its own in the run directory and return its path."""
     aside = os.path.join(directory, f".results-{os.getpid()}-{os.urandom(6).hex()}.tmp")
     try:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -174,17 +217,11 @@ def _post(directory: str, text: bytes | None, results: object) -> None:
         raise _no_run_in(directory) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if text is None:
-                _pickle(results, file)
-            else:
-                file.write(text)
-        home = _home(directory)
-        os.replace(aside, os.path.join(home, "results.pkl" if text is None else "results.json"))
-        if text is None:
-            _remove(os.path.join(home, "results.json"))
+            write(file)
     except BaseException:
         _remove(aside)
         raise
+    return aside
 
 
 def _home(directory: str) -> str:
@@ -226,6 +263,16 @@ def _pickle(results: object, file: BinaryIO) -> None:
         ) from error
 
 
+def _typed_json(results: object) -> tuple[bytes | None, dict[str, Any] | None]:
+    """Return the results as JSON with typed values, and the arrays it refers to; or None."""
+    from multirun_core._model.typed import encode
+
+    try:
+        return encode(results)
+    except Exception:  # also of values that misbehave when they are looked at
+        return None, None
+
+
 def _exact_json(results: object) -> bytes | None:
     """Return the results as JSON; None where they would not come back as they are."""
     import json
@@ -247,6 +294,8 @@ def _is_exact(value: Any, depth: int) -> bool:
     if kind is list:
         return depth < _MAX_DEPTH and all(_is_exact(item, depth + 1) for item in value)
     if kind is dict:
+        if len(value) == 1 and _MARK in value:
+            return False  # it would be read as a typed value
         return depth < _MAX_DEPTH and all(
             type(name) is str and _is_exact(name, depth) and _is_exact(item, depth + 1)
             for name, item in value.items()

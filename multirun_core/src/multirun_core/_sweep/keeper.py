@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +68,7 @@ class Reader:
         if run.status not in TERMINAL or run.started is None:
             return None
         if run.inline_result is not None:
-            return json.loads(run.inline_result)
+            return results.from_peek(run.inline_result)
         return results.load(self.directory(run), allow_pickle=self.allow_pickle)
 
     def changed(self, run: Run, previous: RunStatus) -> None:

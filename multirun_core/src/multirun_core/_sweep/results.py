@@ -1,9 +1,13 @@
 """Reading what a run has posted: `results.json` where it exists, else `results.pkl`.
 
-See `multirun_core._inrun` for why this order never shows a stale or a torn file. `results.json`
-may also come from a program in another language, so a byte order mark is taken, and so are `NaN`,
-`Infinity` and `-Infinity` as values, which RFC 8259 has not, but many programs write. Of two equal
-names in an object the last one counts. The text must be UTF-8.
+Where `results.json` refers to arrays, they are in `results.npz`, with a copy of the JSON that
+belongs to them. See `multirun_core._inrun` for why this order never shows a stale or a torn file,
+and `multirun_core._model.typed` for the values that JSON has not.
+
+`results.json` may also come from a program in another language, so a byte order mark is taken, and
+so are `NaN`, `Infinity` and `-Infinity` as values, which RFC 8259 has not, but many programs write.
+Of two equal names in an object the last one counts. The text must be UTF-8. Such a program may
+write a `results.npz` as well; then no copy of the JSON need be in it.
 """
 
 from __future__ import annotations
@@ -12,14 +16,17 @@ import json
 import os
 import pickle
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Never, cast
 
+from multirun_core._model.typed import JSON_MEMBER
+from multirun_core._sweep.typed import MissingNumpyError, kind_of, maker, may_have_types
 from multirun_core.errors import ResultsError
 
-JSON_NAME, PICKLE_NAME = "results.json", "results.pkl"
+JSON_NAME, PICKLE_NAME, ARRAYS_NAME = "results.json", "results.pkl", "results.npz"
 PEEK_BYTES = 4096
+_HEADER_BYTES = 2**24  # of an array; numpy's own limit is too low for tables of many columns
 _PEEK_DEPTH = 100  # more could make the journal's reader run out of stack
 
 
@@ -27,18 +34,29 @@ def peek(cwd: Path) -> str | None:
     """Return small JSON results on one line, to be kept in the journal; None for all others.
 
     None says nothing about what was posted: nothing, a pickle, a file of more than `PEEK_BYTES`,
-    one that cannot be read, or one that only `load` takes. It never raises for what it finds.
+    one that refers to arrays, one that cannot be read, or one that only `load` takes. It never
+    raises for what it finds. `from_peek` makes the results of the line.
     """
     try:
         data = _read(f"{cwd}/{JSON_NAME}", PEEK_BYTES + 1)
         if data is None or len(data) > PEEK_BYTES:
             return None
-        value = json.loads(data.decode(), parse_constant=_refuse)
+        hook = _without_arrays if may_have_types(data) else None
+        value = json.loads(data.decode(), parse_constant=_refuse, object_hook=hook)
         if data.count(b"[") + data.count(b"{") > _PEEK_DEPTH and _is_deep(value, _PEEK_DEPTH):
             return None
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def from_peek(line: str) -> Any:
+    """Return the results that `peek` gave a line for.
+
+    Raises:
+        ResultsError: there is a value among them that cannot be made here.
+    """
+    return _made(line.encode(), f"the journal, {line[:80]},", {})
 
 
 def load(cwd: Path, *, allow_pickle: bool) -> Any:
@@ -50,7 +68,7 @@ def load(cwd: Path, *, allow_pickle: bool) -> Any:
 
     Raises:
         ResultsError: the file is no JSON, or no pickle that can be loaded here, or a pickle and
-            `allow_pickle` is False, or it cannot be read.
+            `allow_pickle` is False, or it cannot be read, or numpy is needed and not installed.
     """
     path = cwd / JSON_NAME
     try:
@@ -58,7 +76,10 @@ def load(cwd: Path, *, allow_pickle: bool) -> Any:
     except OSError as error:
         raise ResultsError(f"results in {path} cannot be read: {error}") from error
     if data is not None:
-        return _load_json(path, data)
+        try:
+            return _made(data, str(path), None)
+        except _ArraysNeededError:
+            return _load_arrays(data, path)
     path = cwd / PICKLE_NAME
     if not allow_pickle:
         if os.path.lexists(path):
@@ -71,18 +92,70 @@ def load(cwd: Path, *, allow_pickle: bool) -> Any:
     return _load_pickle(path)
 
 
-def _load_json(path: Path, data: bytes) -> Any:
+class _ArraysNeededError(Exception):
+    """Raised where JSON refers to an array and there are none yet."""
+
+
+def _made(data: bytes, where: str, arrays: Mapping[str, Any] | None) -> Any:
+    """Return the value of JSON that may hold typed values.
+
+    Raises:
+        _ArraysNeededError: it refers to an array, and `arrays` is None.
+        ResultsError: it cannot be read.
+    """
+
+    def array(name: Any) -> Any:
+        if arrays is None:
+            raise _ArraysNeededError
+        return arrays[name]
+
+    hook = maker(array) if may_have_types(data) else None
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_hook=hook)
     except json.JSONDecodeError as error:
         what = "empty" if not data.strip() else f"no JSON: {error}"
     except UnicodeDecodeError as error:
         what = f"not in UTF-8: {error}"
     except (ValueError, RecursionError) as error:
-        what = f"beyond what can be read: {error}"
+        raise ResultsError(f"results in {where} are beyond what can be read: {error}") from error
+    except MissingNumpyError as error:
+        raise _numpy_needed(where, error) from error
     raise ResultsError(
-        f"results in {path} are {what}; the program may have been stopped while it wrote them "
+        f"results in {where} are {what}; the program may have been stopped while it wrote them "
         "(write under another name and rename)"
+    )
+
+
+def _load_arrays(data: bytes, path: Path) -> Any:
+    """Return the value of JSON that refers to arrays."""
+    place = path.with_name(ARRAYS_NAME)
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise _numpy_needed(str(place), error) from error
+    try:
+        with (
+            os.fdopen(_open_regular(str(place)), "rb") as file,
+            np.load(file, allow_pickle=False, max_header_size=_HEADER_BYTES) as stored,
+        ):
+            arrays = dict(stored)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ResultsError(
+            f"results in {path} refer to arrays in {ARRAYS_NAME}, which is not beside it"
+        ) from error
+    except Exception as error:
+        raise ResultsError(
+            f"results in {place} cannot be read: {type(error).__name__}: {error}"
+        ) from error
+    own = arrays.pop(JSON_MEMBER, None)
+    if own is None:
+        return _made(data, str(path), arrays)
+    return _made(bytes(own), f"{place} ({JSON_MEMBER})", arrays)
+
+
+def _numpy_needed(where: str, error: Exception) -> ResultsError:
+    return ResultsError(
+        f"results in {where} need numpy ({error}); install it with pip install numpy"
     )
 
 
@@ -120,6 +193,12 @@ def _open_regular(path: str) -> int:
         os.close(descriptor)
         raise OSError(f"{path!r} is not a regular file")
     return descriptor
+
+
+def _without_arrays(value: dict[str, Any]) -> dict[str, Any]:
+    if kind_of(value) in ("array", "scalar"):
+        raise ValueError(value)
+    return value
 
 
 def _is_deep(value: Any, levels: int) -> bool:
