@@ -11,6 +11,7 @@ import pickle
 import socket
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -320,15 +321,18 @@ def test_a_second_attempt_starts_clean_or_from_a_checkpoint(tmp_path: Path, on_r
 
 
 def test_a_pickled_result_is_loaded_only_where_that_is_safe(tmp_path: Path) -> None:
-    code = "from multirun_core import postRunResults; postRunResults({1: (2, 3)})"
+    code = (
+        "from fractions import Fraction; from multirun_core import postRunResults; "
+        "postRunResults(Fraction(1, 3))"
+    )
     sweep = quick(tmp_path / "s", [sys.executable, "-c", code])
-    assert sweep.results == [{1: (2, 3)}]
-    assert pickle.loads((sweep.runs[0].cwd / "results.pkl").read_bytes()) == {1: (2, 3)}
+    assert sweep.results == [Fraction(1, 3)]
+    assert pickle.loads((sweep.runs[0].cwd / "results.pkl").read_bytes()) == Fraction(1, 3)
     opened = Sweep.open(tmp_path / "s")
     with pytest.raises(ResultsError, match="allow_pickle"):
         opened.results[0]
     assert "allow_pickle" in opened.to_dataframe()["result_error"][0]
-    assert Sweep.open(tmp_path / "s", allow_pickle=True).results == [{1: (2, 3)}]
+    assert Sweep.open(tmp_path / "s", allow_pickle=True).results == [Fraction(1, 3)]
 
 
 def test_a_torn_result_is_a_row_with_an_error(tmp_path: Path) -> None:

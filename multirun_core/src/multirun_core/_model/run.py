@@ -88,6 +88,10 @@ class Keeper(Protocol):
         """Put the directory in order for attempt `run.attempts + 1`; may raise `StagingError`."""
         ...
 
+    async def conclude(self, run: Run) -> None:
+        """Collect the results of an attempt that has succeeded, before that is recorded."""
+        ...
+
     def began(self, run: Run) -> None:
         """Take notice that attempt `run.attempts` is about to be executed."""
         ...
@@ -123,6 +127,7 @@ class Run:
         cpu_seconds: CPU time of the last attempt.
         max_rss_bytes: largest resident set of the last attempt.
         handle: what a backend finds its work again by, such as a job id; JSON.
+        result_error: why no result could be collected from what the program wrote, or None.
     """
 
     __slots__ = (
@@ -144,6 +149,7 @@ class Run:
         "message",
         "observer",
         "reason",
+        "result_error",
         "started",
         "task",
     )
@@ -177,6 +183,7 @@ class Run:
         self.max_rss_bytes: int | None = None
         self.handle: Any = None
         self.inline_result: str | None = None
+        self.result_error: str | None = None
         self.observer: Callable[[Run, RunStatus], None] | None = None
 
     def __repr__(self) -> str:
@@ -257,7 +264,7 @@ class Run:
         """What the run posted, loaded now; None where nothing was posted.
 
         Raises:
-            ResultsError: the file cannot be read, or is a pickle in a sweep that was opened
+            ResultsError: none could be collected, the file cannot be read, or is a pickle in a sweep that was opened
                 without `allow_pickle`.
         """
         return None if self.keeper is None else self.keeper.result(self)

@@ -11,13 +11,16 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from multirun_core._inrun import store_results
 from multirun_core._runners.task import TaskRunner
 from multirun_core._staging.rundir import Stager, tidy
 from multirun_core._sweep import control, results, segment
+from multirun_core._sweep.collect import Collector, collect
 from multirun_core._sweep.journal import Journal
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.thinning import Thinner
+from multirun_core.errors import ResultsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +56,7 @@ class Driver(Reader):
         self._journal = journal
         self._stager = Stager(call.root, opened.inputs, call.on_retry)
         self._thinner = Thinner(call.keep, call.on_retry)
+        self._collector = call.collector
         self._max_failures = call.max_failures
         self._failures = 0
         self._host = socket.gethostname()
@@ -102,6 +106,18 @@ class Driver(Reader):
             )
         )
 
+    async def conclude(self, run: Run) -> None:
+        """Collect the results of an attempt that has succeeded, where there is a rule for it."""
+        if self._collector is not None:
+            await finish_in_thread(partial(self._collect, run, self._collector))
+
+    def _collect(self, run: Run, collector: Collector) -> None:
+        directory = self.directory(run)
+        try:
+            store_results(str(directory), collect(collector, directory))
+        except ResultsError as error:
+            run.result_error = str(error)
+
     async def hold(self, run: Run) -> None:
         """Write down what the run is found again by, and for which attempt."""
         attempt = run.attempts + (run.status == "pending")
@@ -125,6 +141,7 @@ class Driver(Reader):
             "max_rss_bytes": end.max_rss_bytes,
             "host": None if end.started is None else end.host or self._host,
             "handle": run.handle,
+            "result_error": run.result_error,
         }
         line = json.dumps({name: fact for name, fact in facts.items() if fact is not None})
         run.inline_result = None
@@ -396,7 +413,7 @@ def _begin_anew(run: Run, *, adopt: bool) -> None:
     run.restore("pending")
     run.exit_code = run.reason = run.message = run.host = None
     run.started = run.ended = run.cpu_seconds = run.max_rss_bytes = None
-    run.inline_result = None
+    run.inline_result = run.result_error = None
 
 
 def _line_of(run: Run) -> bytes:

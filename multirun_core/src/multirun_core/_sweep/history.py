@@ -38,6 +38,7 @@ class History:
             "start": self._start,
             "handle": self._handle,
             "end": self._end,
+            "result": self._result,
             "skipped": self._skipped,
             "rerun": self._rerun,
             "guardian": self._guardian,
@@ -110,7 +111,8 @@ class History:
             return
         run.attempts = int(event["attempt"])
         run.started = event["time"]
-        run.ended = run.exit_code = run.reason = run.message = run.inline_result = None
+        run.ended = run.exit_code = run.reason = run.message = None
+        run.inline_result = run.result_error = None
         run.host = event.get("host")
         run.restore("running")
 
@@ -128,9 +130,14 @@ class History:
             setattr(run, fact, event.get(fact))
         if event["status"] == "pending":
             run.handle = None  # of the attempt that has ended
-        result = event.get("result")
-        run.inline_result = json.dumps(result) if "result" in event else None
+        self._result(event)
         run.restore(_STATUS[event["status"]])
+
+    def _result(self, event: dict[str, Any]) -> None:
+        """Take the result from a run's end, or from a later collection."""
+        run = self._of(event)
+        run.inline_result = json.dumps(event["result"]) if "result" in event else None
+        run.result_error = event.get("result_error")
 
     def _skipped(self, event: dict[str, Any]) -> None:
         ranges: list[tuple[int, int]] = event["runs"]

@@ -111,11 +111,11 @@ def open_sweep(call: Call) -> Opened:
         raise
 
 
-def give_up(root: Path, number: int) -> None:
-    """Let go of a sweep that was claimed, without having worked on it."""
+def give_up(root: Path, number: int, why: str = "refused") -> None:
+    """Let go of a sweep that was claimed, without having driven it."""
     path = segment.path_of(root / JOURNAL, number)
     with contextlib.suppress(OSError), path.open("ab") as file:
-        file.write(segment.encode({"event": "close", "time": time.time(), "why": "refused"}))
+        file.write(segment.encode({"event": "close", "time": time.time(), "why": why}))
     segment.let_go(path)
 
 

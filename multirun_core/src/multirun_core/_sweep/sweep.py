@@ -22,6 +22,8 @@ from multirun_core.errors import RunnerClosedError, UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from multirun_core._sweep.collect import Collect
+
     from multirun_core._model.run import Run
 
 
@@ -106,6 +108,25 @@ class Sweep:
                     run.message = "was running when its driver died"
                     sweep._keeper.changed(run, "running")
         return sweep
+
+    def collect(self, rule: Collect) -> None:
+        """Take the results of all runs that have succeeded anew from what they wrote.
+
+        They replace what was posted or collected before.
+
+        Args:
+            rule: as `collect` of `multirun`.
+
+        Raises:
+            UsageError: the rule is none.
+            SweepLockedError: a driver works on the sweep.
+        """
+        from multirun_core._sweep.collect import check_collect
+        from multirun_core._sweep.recollect import recollect
+
+        collector = check_collect(rule)
+        if collector is not None:
+            recollect(self._keeper, collector)
 
     # A sweep under way: `multirun(…, wait=False)`.
 
