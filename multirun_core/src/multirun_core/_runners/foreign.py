@@ -14,6 +14,7 @@ from multirun_core._model.run import ExitStatus, Run
 from multirun_core._model.status import TERMINAL, RunStatus
 from multirun_core._runners.base import AbstractRunner
 from multirun_core._runners.task import TaskRunner
+from multirun_core.errors import SubmitError
 
 _POLL_SECONDS = 0.05
 
@@ -27,6 +28,7 @@ class ForeignRunner(TaskRunner):
         super().__init__()
         self.inner = inner
         self._gathering: asyncio.Task[None] | None = None
+        self._rounds = 0
 
     async def close(self) -> None:
         """Cancel the other runner's `gather`, should it still wait."""
@@ -58,12 +60,13 @@ class ForeignRunner(TaskRunner):
     async def _follow(
         self, run: Run, handle: Run, moved: asyncio.Event, *, observable: bool
     ) -> None:
+        before = self._rounds
         while handle.status not in TERMINAL:
             if handle.status == "running" and run.status == "pending":
                 self.begin(run)
             moved.clear()
-            if handle.task is None:
-                self._gather()
+            if handle.task is None and not self._gather(before):
+                break
             waits = [asyncio.ensure_future(moved.wait())]
             timeout = None if observable and handle.task is not None else _POLL_SECONDS
             tasks = [handle.task] if handle.task is not None and not handle.task.done() else []
@@ -76,10 +79,28 @@ class ForeignRunner(TaskRunner):
         if run.status == "pending" and handle.status != "skipped":
             self.begin(run)
 
-    def _gather(self) -> None:
-        """Let a runner that starts runs only in its `gather` do so."""
-        if self._gathering is None or self._gathering.done():
+    def _gather(self, before: int) -> bool:
+        """Let a runner that starts runs only in its `gather` do so.
+
+        Args:
+            before: how often `gather` had been called when the run was added.
+
+        Returns:
+            False where it was called since then, and has returned.
+
+        Raises:
+            SubmitError: likewise, and it has failed.
+        """
+        gathering = self._gathering
+        if gathering is None or (gathering.done() and self._rounds == before):
+            self._rounds += 1
             self._gathering = asyncio.ensure_future(self.inner.gather())
+            return True
+        if not gathering.done():
+            return True
+        if not gathering.cancelled() and (error := gathering.exception()) is not None:
+            raise SubmitError(f"its runner's gather: {type(error).__name__}: {error}") from error
+        return False
 
 
 def _end_of(handle: Run) -> ExitStatus:

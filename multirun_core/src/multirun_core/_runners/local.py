@@ -151,6 +151,11 @@ class ParallelLocalRunner(TaskRunner):
         if self.on_guardian is not None:
             await self.on_guardian(self._launcher.identity)
 
+    @property
+    def broken(self) -> bool:
+        """Whether the launcher died."""
+        return self._launcher is not None and self._launcher.lost
+
     async def close(self) -> None:
         """End the launcher and all that may be left of the runs."""
         launcher, self._launcher = self._launcher, None
@@ -189,8 +194,7 @@ class ParallelLocalRunner(TaskRunner):
     async def _carry_out(
         self, run: Run, needs: Resources | None = None, share: Share | None = None
     ) -> ExitStatus:
-        if self._launcher is None or self._launcher.lost:
-            await self.ready(anew=True)
+        await self.ready()
         if self._launcher is None:
             raise AssertionError("open() leaves a launcher")
         self.begin(run)

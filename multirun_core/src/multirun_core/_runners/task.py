@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import time
 from abc import abstractmethod
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -103,6 +105,7 @@ class TaskRunner(AbstractRunner):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._live: set[asyncio.Task[None]] = set()
         self._waiting: list[Run] = []
+        self._timers: dict[Run, asyncio.Timeout] = {}
         self._owner: object | None = None
         self._opening = asyncio.Lock()
         self._opened = False
@@ -154,10 +157,18 @@ class TaskRunner(AbstractRunner):
         """Connect, start helpers; called before the first run of a call."""
 
     async def close(self) -> None:
-        """Let go of what `open` took; called when no run is left. Must be bounded."""
+        """Let go of what `open` took, all or part of it; called when no run is left.
+
+        Also called where `open` failed or was cancelled half-way. Must be bounded.
+        """
 
     def hurry(self) -> None:
         """End what is being cancelled without further grace: the user has asked twice."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether what `open` took is of no use any more, so that it must be opened again."""
+        return False
 
     @property
     def ahead(self) -> int:
@@ -194,6 +205,10 @@ class TaskRunner(AbstractRunner):
 
     def begin(self, run: Run) -> None:
         """Note that the attempt starts now; for runners with `reports_start`."""
+        timer = self._timers.get(run)
+        limit = self.limits(run).timeout
+        if timer is not None and limit is not None and not self.enforces_timeout:
+            timer.reschedule(asyncio.get_running_loop().time() + limit)
         run.attempts += 1
         run.started = time.time()
         if run.keeper is not None:
@@ -271,16 +286,21 @@ class TaskRunner(AbstractRunner):
         else:
             self._start(run)
 
-    async def ready(self, *, anew: bool = False) -> None:
-        """Open the runner unless it is open; `anew` closes it first, since it is broken."""
+    async def ready(self) -> None:
+        """Open the runner unless it is open; one that is broken is closed first."""
         self._bind()
         async with self._opening:
-            if anew and self._opened:
-                self._opened = False
-                await self.close()
-            if not self._opened:
+            if self.broken:
+                await self.release()
+            if self._opened:
+                return
+            self._opened = True
+            try:
                 await self.open()
-                self._opened = True
+            except BaseException:
+                with contextlib.suppress(Exception):  # why it did not open says more
+                    await self.release()
+                raise
 
     async def release(self) -> None:
         """Close the runner if it is open."""
@@ -289,11 +309,17 @@ class TaskRunner(AbstractRunner):
             await self.close()
 
     async def cancel_all(self) -> None:
-        """Cancel every live run and wait until each has been cleaned up."""
+        """Cancel every live run and wait until each has been cleaned up, cancelled or not."""
         for task in self._live:
             task.cancel()
+        cancelled: asyncio.CancelledError | None = None
         while self._live:
-            await asyncio.wait(self._live)
+            try:
+                await asyncio.wait(self._live)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     # The life of a run.
 
@@ -314,7 +340,15 @@ class TaskRunner(AbstractRunner):
         loop = self._bind()
         run.task = loop.create_task(self._drive(run))
         self._live.add(run.task)
-        run.task.add_done_callback(self._live.discard)
+        run.task.add_done_callback(partial(self._ended, run))
+
+    def _ended(self, run: Run, task: asyncio.Task[None]) -> None:
+        self._live.discard(task)
+        # Cancelled before its first step, a task does not even learn of it. In a sweep, the sweep
+        # gives such a run its end.
+        if task.cancelled() and run.status == "pending" and run.keeper is None:
+            run.reason = "cancelled"
+            run.status = "skipped"
 
     async def _drive(self, run: Run) -> None:
         made, last = 0, None
@@ -326,8 +360,8 @@ class TaskRunner(AbstractRunner):
             if delay is None:
                 await self._finish(run, "success" if end.ok else "failure", end)
                 return
-            await self._finish(run, "pending", end)
             try:
+                await self._finish(run, "pending", end)
                 await asyncio.sleep(delay)
             except asyncio.CancelledError:
                 await self._finish(run, "failure", end)
@@ -390,24 +424,26 @@ class TaskRunner(AbstractRunner):
         self, run: Run, execute: Callable[[Run], Awaitable[ExitStatus | None]]
     ) -> ExitStatus | None:
         await self.ready()
-        if not self.reports_start:
-            self.begin(run)
-        limit = None if self.enforces_timeout else self.limits(run).timeout
-        timer = asyncio.timeout(limit)
+        self._timers[run] = timer = asyncio.timeout(None)  # set by `begin`: queueing is free
         try:
             async with timer:
+                if not self.reports_start:
+                    self.begin(run)
                 end = await execute(run)
                 return None if end is None else _timed(end, run)
         except (SubmitError, ParamError) as error:
             reason, message = "submit", str(error)
         except Exception as error:
             if timer.expired():
-                reason, message = "timeout", f"it took longer than {limit} s"
+                limit = self.limits(run).timeout
+                reason, message = "timeout", f"it took longer than {limit:g} s"
             elif stops_all(error):
                 raise
             else:
                 _log.exception("runner %s failed to execute %r", type(self).__name__, run)
                 reason, message = "submit", f"{type(error).__name__}: {error}"
+        finally:
+            del self._timers[run]
         return ExitStatus(
             code=None, reason=reason, message=message, started=run.started, ended=time.time()
         )

@@ -161,6 +161,8 @@ class Driver(Reader):
         super().changed(run, previous)
         if run.status == "skipped" and run.reason == "cancelled":
             run.reason = self.stopping or run.reason
+        if run.status == "pending" and self._stopped and run.task is not None:
+            run.task.cancel()  # it waits for a further attempt, which will not be
         if self.on_change is not None:
             self.on_change(run, previous)
         if self.on_done is not None and run.done:

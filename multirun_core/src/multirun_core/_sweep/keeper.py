@@ -59,9 +59,13 @@ class Reader:
         return fill(self.cmd, run.params)
 
     def environment(self, run: Run) -> Mapping[str, str]:
-        """Return the variables that tell the program about its run."""
+        """Return the variables that tell the program about its run, for the present attempt.
+
+        A run that is still pending may be about to be handed over, for its next attempt.
+        """
         index = -1 if run.index is None else run.index
-        return run_environment(run.params, self.directory_text(run), index, run.attempts)
+        attempt = run.attempts + (run.status == "pending")
+        return run_environment(run.params, self.directory_text(run), index, attempt)
 
     def result(self, run: Run) -> Any:
         """Load what the run posted: only an attempt whose end is recorded has a result."""
