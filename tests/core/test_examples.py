@@ -77,3 +77,15 @@ def test_shell_script_packs_and_reports(tmp_path: Path) -> None:
         sizes[lines, level] = len(packed)
     assert len(sizes) == 6
     assert all(size < 4 * lines for (lines, _), size in sizes.items())
+
+
+def test_an_optimiser_steers_a_sweep(tmp_path: Path) -> None:
+    sweep, printed = run_example("optuna", tmp_path / "search")
+    assert [run.status for run in sweep.runs] == ["success"] * 40
+    lowest = min(run.result["height"] for run in sweep.runs)
+    assert printed[-2][:4] == ["lowest", "of", "40:", f"{lowest:.4f}"]
+    # Better than the best of as many points that are chosen blindly (about 1.5 at the median).
+    assert lowest < 1.0
+    for run in sweep.runs:
+        x, y = run.params["x"], run.params["y"]
+        assert run.result["height"] == pytest.approx((1 - x) ** 2 + 100 * (y - x * x) ** 2)
