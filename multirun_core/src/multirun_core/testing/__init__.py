@@ -9,18 +9,27 @@
 pytest then carries out every check against the runners that `make_runner` returns. Needs the
 extra `multirun-core[testing]`, which is pytest alone: the checks bring their own event loop.
 
-What `RunnerConformance` offers to set, see `KitBase` for each: `slots_option`, `time_scale`,
-`python`, `hook_module`, and what the runner is able to do: `can_reattach`,
-`needs_shared_filesystem`, `runs_on_this_machine`, `measures_usage`, `captures_output`,
-`reports_exit_codes`, `ends_whole_trees`, `ends_with_driver`, `sees_private_mounts`. Checks of what
-a runner declares not to do are skipped, and listed with the reason at the end of the test run.
+What an author may declare besides, each explained in `KitBase`: the options `slots_option` and
+`grace_option`; `time_scale`, `many` and `python`; `hook_module` and `heavy_modules` of a plugin;
+and what the runner is able to do: `can_reattach`, `needs_shared_filesystem`,
+`runs_on_this_machine`, `measures_usage`, `captures_output`, `reports_exit_codes`,
+`ends_whole_trees`, `ends_with_driver`. Checks of what a runner declares not to do are skipped,
+and listed with the reason at the end of the test run.
 
-For checks of one's own: `run_sweep`, `run_bare`, `bounded`, `driver`, `wait_until`,
-`processes_of`, `slots`, `patience`, the fixture `hostile_path`, the decorator `requires`, and
-`expect` and `promise`, by which a check says what was promised and what was seen.
+For checks of one's own there are, in `RunnerConformance`: `run_sweep`, `run_bare` and `both_ways`,
+`sweep`, `bounded` and `until` for coroutines, `driver`, `wait_until`, `processes_of`, `slots`,
+`grace`, `patience` and the fixture `hostile_path`; and the functions `requires`, which says to
+which runners a check applies, and `expect` and `promise`, which say what was promised and seen.
 """
 
 from __future__ import annotations
+
+from importlib.util import find_spec
+
+if find_spec("pytest") is None:
+    raise ModuleNotFoundError(
+        "multirun_core.testing needs pytest: pip install 'multirun-core[testing]'", name="pytest"
+    )
 
 from multirun_core.testing.base import KitBase, expect, promise, requires
 from multirun_core.testing.conformance import RunnerConformance
