@@ -1,0 +1,1 @@
+"""A runner for multirun that has its runs carried out by a Dask cluster."""
