@@ -32,6 +32,7 @@ class Conductor:
 
     Attributes:
         sweep: the sweep, once it has been opened.
+        live: what it shares with its user while it is open for more.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Conductor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.sweep: Sweep | None = None
         self.on_open: Callable[[], None] | None = None
-        self._live: Live | None = None
+        self.live: Live | None = None
 
     async def conduct(self) -> Sweep:
         """Carry the sweep out. Cancelled, it cleans up and raises `CancelledError`.
@@ -74,8 +75,8 @@ class Conductor:
             ) from error
         finally:
             call.runner.reserve(None)
-            if self._live is not None:
-                self._live.end()
+            if self.live is not None:
+                self.live.end()
 
     async def _open(self) -> Opened:
         opened: list[Opened] = []
@@ -105,12 +106,13 @@ class Conductor:
         call = self._call
         journal = Journal(path_of(call.root / JOURNAL, opened.number), opened.number)
         self._driver = driver = Driver(call, opened, journal)
-        self.sweep = sweep = Sweep(driver)
+        if call.policy.timeout_factor is not None:
+            call.runner.recall(driver.runs)
+        if call.stay_open:
+            self.live = Live(driver, opened, asyncio.get_running_loop())
+        self.sweep = sweep = Sweep(driver, self.live)
         driver.on_change = partial(observers.changed, sweep)
         observers.started(sweep)
-        if call.stay_open:
-            self._live = Live(driver, opened, asyncio.get_running_loop())
-            sweep.follow(self._live)
         if self.on_open is not None:
             self.on_open()
         for note in opened.notes:

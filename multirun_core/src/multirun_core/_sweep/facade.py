@@ -123,9 +123,9 @@ def start_live(conductor: Conductor) -> Sweep:
     thread.start()
     either: list[concurrent.futures.Future[Any]] = [opened, outcome]
     concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
-    if conductor.sweep is None:
+    if conductor.sweep is None or conductor.live is None:
         return _result(outcome, thread)
-    conductor.sweep.attend(lambda: _result(outcome, thread), conductor.interrupt)
+    conductor.live.attend(lambda: _result(outcome, thread), conductor.interrupt)
     return conductor.sweep
 
 
@@ -143,9 +143,9 @@ async def start_live_async(conductor: Conductor) -> Sweep:
         raise
     finally:
         opening.cancel()
-    if conductor.sweep is None:
+    if conductor.sweep is None or conductor.live is None:
         return await task
-    conductor.sweep.attend_async(task)
+    conductor.live.attend_async(task)
     return conductor.sweep
 
 

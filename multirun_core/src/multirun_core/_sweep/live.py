@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from multirun_core._model import params
 from multirun_core._model.command import check_filled
 from multirun_core._model.run import Run
-from multirun_core.errors import RunnerClosedError
+from multirun_core.errors import RunnerClosedError, UsageError
 
 if TYPE_CHECKING:
     from multirun_core._sweep.driver import Driver
@@ -35,6 +36,9 @@ class Live:
         self._done = [run for run in opened.asked if run.done]
         self._accepting = True
         self._over = False
+        self._outcome: Callable[[], object] | None = None
+        self._cancel: Callable[[], object] | None = None
+        self._task: asyncio.Task[Any] | None = None
         driver.on_done = self._note
 
     def add(self, given: Mapping[str, Any]) -> Run:
@@ -66,6 +70,43 @@ class Live:
             else:
                 self._loop.call_soon_threadsafe(self._driver.take_on, run, new)
         return run
+
+    def attend(self, outcome: Callable[[], object], cancel: Callable[[], object]) -> None:
+        """Learn how to wait for a driver in another thread, and how to cancel it."""
+        self._outcome, self._cancel = outcome, cancel
+
+    def attend_async(self, task: asyncio.Task[Any]) -> None:
+        """Learn which task of this event loop drives the sweep."""
+        self._task, self._cancel = task, task.cancel
+
+    def wait(self) -> None:
+        """Take no further runs and wait for the driver in the other thread; see `Sweep.wait`."""
+        if self._task is not None:
+            raise UsageError("this sweep was begun by multirunAsync: use `await sweep.finished()`")
+        self.close()
+        if self._outcome is not None:
+            with contextlib.suppress(concurrent.futures.CancelledError):  # by `cancel`
+                self._outcome()
+
+    async def finished(self) -> None:
+        """Take no further runs and wait for the task; see `Sweep.finished`."""
+        self.close()
+        if self._task is None:
+            raise UsageError("this sweep was begun by multirun: use `sweep.wait()`")
+        try:
+            await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            self.cancel()
+            await asyncio.wait([self._task])
+            raise
+        if not self._task.cancelled():
+            self._task.result()
+
+    def cancel(self) -> None:
+        """End the runs under way and skip the rest; returns at once."""
+        self.close()
+        if self._cancel is not None:
+            self._cancel()
 
     def close(self) -> None:
         """Take no further runs; the sweep ends when those it has have ended."""

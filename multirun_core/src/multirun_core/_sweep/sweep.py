@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -17,14 +15,13 @@ from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL, absolute
 from multirun_core._sweep.live import Completions, Live
 from multirun_core._sweep.manifest import Manifest
-from multirun_core.errors import RunnerClosedError, UsageError
+from multirun_core.errors import RunnerClosedError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from multirun_core._sweep.collect import Collect
-
     from multirun_core._model.run import Run
+    from multirun_core._sweep.collect import Collect
 
 
 class Results(Sequence[Any]):
@@ -71,13 +68,10 @@ class Sweep:
         runs: all runs, by index.
     """
 
-    def __init__(self, keeper: Reader) -> None:
+    def __init__(self, keeper: Reader, live: Live | None = None) -> None:
         """Wrap a keeper's runs; use `multirun` or `Sweep.open` to get a sweep."""
         self._keeper = keeper
-        self._live: Live | None = None
-        self._outcome: Callable[[], Sweep] | None = None
-        self._cancel: Callable[[], object] | None = None
-        self._task: asyncio.Task[Sweep] | None = None
+        self._live = live
         self.path: Path = keeper.root
         self.runs: Sequence[Run] = keeper.runs
 
@@ -130,18 +124,6 @@ class Sweep:
 
     # A sweep under way: `multirun(…, wait=False)`.
 
-    def follow(self, live: Live) -> None:
-        """Belong to a driver that goes on; called by its side."""
-        self._live = live
-
-    def attend(self, outcome: Callable[[], Sweep], cancel: Callable[[], None]) -> None:
-        """Be told how to wait for a driver in a thread, and how to cancel it."""
-        self._outcome, self._cancel = outcome, cancel
-
-    def attend_async(self, task: asyncio.Task[Sweep]) -> None:
-        """Be told the task that drives it."""
-        self._task, self._cancel = task, task.cancel
-
     def add(self, params: Mapping[str, Any]) -> Run:
         """Add a run to a sweep that was begun with `wait=False`; it starts when it can.
 
@@ -172,15 +154,8 @@ class Sweep:
             RunsFailedError: runs failed, and `check` was asked for.
             MultirunError: the sweep could not go on.
         """
-        if self._task is not None:
-            raise UsageError(
-                "this sweep was begun with multirunAsync: use `await sweep.finished()`"
-            )
         if self._live is not None:
-            self._live.close()
-        if self._outcome is not None:
-            with contextlib.suppress(concurrent.futures.CancelledError):  # by `cancel`
-                self._outcome()
+            self._live.wait()
 
     async def finished(self) -> None:
         """Take no further runs, and wait for the end of one begun with `multirunAsync(wait=False)`.
@@ -192,24 +167,12 @@ class Sweep:
             MultirunError: the sweep could not go on.
         """
         if self._live is not None:
-            self._live.close()
-        if self._task is None:
-            return
-        try:
-            await asyncio.wait([self._task])
-        except asyncio.CancelledError:
-            self.cancel()
-            await asyncio.wait([self._task])
-            raise
-        if not self._task.cancelled():
-            self._task.result()
+            await self._live.finished()
 
     def cancel(self) -> None:
         """End the runs under way and skip the rest; the sweep can be resumed. Returns at once."""
         if self._live is not None:
-            self._live.close()
-        if self._cancel is not None:
-            self._cancel()
+            self._live.cancel()
 
     def __enter__(self) -> Sweep:
         return self
@@ -230,8 +193,8 @@ class Sweep:
             await self.finished()
             return
         self.cancel()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        with contextlib.suppress(Exception):  # likewise
+            await self.finished()
 
     def __repr__(self) -> str:
         counts = self._keeper.counts
@@ -277,7 +240,7 @@ class Sweep:
         Raises:
             UsageError: pandas is not installed.
         """
-        from multirun_core._sweep.table import to_dataframe
+        from multirun_core._sweep.frame import to_dataframe
 
         return to_dataframe(self.runs)
 
