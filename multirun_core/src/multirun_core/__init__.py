@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multirun_core._model.files import FileResource as FileResource
     from multirun_core._model.params import ParamMap as ParamMap
     from multirun_core._model.params import ParamValue as ParamValue
+    from multirun_core._model.resources import Resources as Resources
     from multirun_core._model.run import ExitStatus as ExitStatus
     from multirun_core._model.run import Run as Run
     from multirun_core._model.sets import ParamSet as ParamSet
@@ -65,6 +66,7 @@ _HOMES = {
     "_inrun": ["getRunParams", "postRunResults"],
     "_model.files": ["FileLinkage", "FileResource"],
     "_model.params": ["ParamMap", "ParamValue"],
+    "_model.resources": ["Resources"],
     "_model.run": ["ExitStatus", "Run"],
     "_model.sets": ["ParamSet", "grid", "sample", "seeds", "zipped"],
     "_model.status": ["RunStatistics", "RunStatus"],

@@ -146,7 +146,7 @@ class ParallelLocalRunner(TaskRunner):
 
         if self._pool is not None and self._pool.idle:
             self._pool = None  # what is free is looked at anew
-        self._launcher = await open_launcher(base_environment())
+        self._launcher = await open_launcher(base_environment(), limits_data=self._memory_limit)
         self.guardian = self._launcher.identity
         if self.on_guardian is not None:
             await self.on_guardian(self._launcher.identity)

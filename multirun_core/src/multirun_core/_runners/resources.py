@@ -39,16 +39,22 @@ class Machine:
     def lacks(self, needs: Resources) -> str | None:
         """Return why a run can never have what it needs, with numbers; None where it can."""
         if (needs.cpus or 0) > len(self.cpus):
-            return f"it needs {needs.cpus} CPUs, but this process may use {len(self.cpus)}"
+            wanted = _counted(needs.cpus or 0, "CPU")
+            return f"it needs {wanted}, but this process may use {len(self.cpus)}"
         if (needs.gpus or 0) > len(self.gpus):
             named = "" if self.gpus else "; name them by the runner's option gpus"
-            return f"it needs {needs.gpus} GPUs, but there are {len(self.gpus)}{named}"
+            wanted = _counted(needs.gpus or 0, "GPU")
+            return f"it needs {wanted}, but this runner has {len(self.gpus)}{named}"
         if self.memory_bytes is not None and (needs.memory_bytes or 0) > self.memory_bytes:
             return (
                 f"it needs {size_text(needs.memory_bytes or 0)} of memory, but only "
                 f"{size_text(self.memory_bytes)} are free for runs"
             )
         return None
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 @dataclass(frozen=True, slots=True)

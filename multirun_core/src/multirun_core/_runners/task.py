@@ -31,7 +31,7 @@ from multirun_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from multirun_core._model.status import RunStatus
     from multirun_core._transport.process import ProcessId
@@ -275,6 +275,12 @@ class TaskRunner(AbstractRunner):
             )
         self._owner = owner
         self.pace = Pace()
+
+    def recall(self, runs: Iterable[Run]) -> None:
+        """Take note of how long runs took that succeeded under an earlier driver."""
+        for run in runs:
+            if run.status == "success" and run.duration is not None:
+                self.pace.add(run.duration)
 
     def submit(self, run: Run) -> None:
         """Take on a run whose handle exists already."""

@@ -35,9 +35,13 @@ if TYPE_CHECKING:
 _MOST_THREADS = 4096
 _LOOK_EVERY = 0.01
 _PATIENCE = 10.0
+# The limit would be one of the driver's own process for the time of a start.
+_NO_LIMITS = "memory_limit needs the launcher's process, which takes Linux 5.3 or newer"
 
 
-async def open_launcher(base_env: Mapping[str, str] | None = None) -> Launcher | ThreadLauncher:
+async def open_launcher(
+    base_env: Mapping[str, str] | None = None, *, limits_data: bool = False
+) -> Launcher | ThreadLauncher:
     """Start what can carry out local runs here.
 
     That is the launcher process on Linux 5.3 and newer, and threads elsewhere, or where the
@@ -45,11 +49,14 @@ async def open_launcher(base_env: Mapping[str, str] | None = None) -> Launcher |
 
     Args:
         base_env: the environment that all runs have; by default this process's own.
+        limits_data: whether runs will be started with `data_bytes`.
 
     Raises:
-        RunnerError: it could not be started.
+        RunnerError: it could not be started, or cannot do that.
     """
     if os.environ.get("MULTIRUN_LAUNCHER") == "threads" or not _has_pidfd() or not sys.executable:
+        if limits_data:
+            raise RunnerError(_NO_LIMITS)
         return ThreadLauncher(base_env)
     return await Launcher.start(base_env)
 
@@ -163,7 +170,7 @@ class ThreadLauncher:
         """Run a program and return how it ended; see `Launcher.run`.
 
         Raises:
-            RunnerError: a limit of memory is asked for: it would be one of the driver as well.
+            RunnerError: a limit of memory is asked for.
         """
         if self._closing:
             raise RunnerClosedError("the launcher is closed; open another one")
@@ -171,9 +178,7 @@ class ThreadLauncher:
         files = (absolute(cwd), absolute(stdout), absolute(stderr))
         environ = self._base_env | encoded(env)
         if data_bytes:
-            raise RunnerError(
-                "memory_limit needs Linux 5.3 or newer, and a launcher that is no thread"
-            )
+            raise RunnerError(_NO_LIMITS)
         confined = Confined(cpus, 0) if cpus else None
         return await self._run(words, files, environ, timeout, grace, confined)
 
