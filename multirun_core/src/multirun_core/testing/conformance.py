@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from multirun_core.testing.basics import BasicChecks
+from multirun_core.testing.faults import FaultChecks
 
 
-class RunnerConformance(BasicChecks):
+class RunnerConformance(BasicChecks, FaultChecks):
     """What every runner promises. Inherit it and write `make_runner`; see `KitBase`."""

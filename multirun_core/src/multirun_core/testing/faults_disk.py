@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from multirun_core.testing.base import KitBase, expect, promise, requires
 from multirun_core.testing.fault_tools import (
     BEGIN,
     POST,
+    gone,
     sh,
     statuses,
     successes,
@@ -22,6 +23,8 @@ from multirun_core.testing.fault_tools import (
 )
 
 _RUNS = 40
+_FIRST_STAYS = 'test "$MULTIRUN_ATTEMPT$MULTIRUN_PARAM_N" != 10 || sleep 300; '
+_SECOND_WAITS = 'test "$MULTIRUN_PARAM_N" != 1 || until test -e "$0"; do sleep 0.02; done; '
 _SPACES = (["unshare", "--mount"], ["unshare", "--mount", "--user", "--map-root-user"])
 
 
@@ -42,16 +45,16 @@ class SmallDisk:
             self.prefix += ["--user", "--preserve-credentials"]
 
     def mount(self, *words: str | Path) -> None:
-        """Mount something where it is seen, by mount(8)."""
+        """Mount something where it is seen, with the words of that command."""
         subprocess.run([*self.prefix, "mount", *words], check=True)
 
     def unmount(self, path: Path) -> None:
-        """Undo a mount, by umount(8)."""
+        """Undo a mount there."""
         subprocess.run([*self.prefix, "umount", path], check=True)
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[SmallDisk]:
+def small_disk(folder: Path, size: str) -> Generator[SmallDisk]:
     """Make a small disk, in a mount namespace that a sleeping process keeps; see unshare(1)."""
     words = next(filter(_works, _SPACES), None)
     if words is None:
@@ -93,27 +96,31 @@ class DiskFaults(KitBase):
             self._check_nothing_invented(disk)
             disk.mount("-o", "remount,size=64m", disk.inside)
             expect(self._drive(disk, tmp_path, cmd), 0, "with room again, the sweep is resumed")
+            if self.why_not("can_reattach") is None:
+                # What the full disk has ended was found to have ended, and is now tried again.
+                expect(self._drive(disk, tmp_path, cmd), 0, "the sweep can be resumed once more")
             self._check_complete(disk)
 
     @requires("sees_private_mounts")
     def test_an_unwritable_directory_is_told_and_the_sweep_resumed(self, tmp_path: Path) -> None:
         """What runs is ended, no success is invented, and later the rest is executed."""
         go = tmp_path / "go"
-        first_two = 'test "$MULTIRUN_PARAM_N" -gt 1 || '
-        cmd = [*sh(first_two, 'until test -e "$0"; do sleep 0.02; done; ', BEGIN, POST), str(go)]
+        cmd = [*sh(BEGIN, _FIRST_STAYS, _SECOND_WAITS, POST), str(go)]
         with small_disk(tmp_path, "64m") as disk:
             runs = disk.inside / "sweep" / "runs"
             driver = self._start(disk, tmp_path, cmd)
             self.wait_until(
                 lambda: statuses(disk.outside / "sweep")[:2] == ["running"] * 2, "two runs start"
             )
-            wait_for_files(self, disk.outside / "sweep", "runs/00000[01]/params.json", 2)
+            wait_for_files(self, disk.outside / "sweep", "runs/00000[01]/began", 2)
             disk.mount("--bind", runs, runs)
             disk.mount("-o", "remount,bind,ro", runs)
             go.touch()
             self.wait_until(lambda: driver.poll() is not None, "the driver ends")
             promise(driver.returncode, "a sweep that cannot go on is an error", driver.returncode)
             self._check_told(tmp_path, "Read-only file system")
+            if self.runs_on_this_machine:
+                gone(self, disk.inside, "what ran is ended")
             disk.unmount(runs)
             self._check_nothing_invented(disk)
             expect(self._drive(disk, tmp_path, cmd), 0, "later, the sweep is resumed")

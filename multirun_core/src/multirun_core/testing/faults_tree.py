@@ -95,7 +95,7 @@ class TreeFaults(KitBase):
     @requires("runs_on_this_machine")
     def test_cancelled_while_it_starts_a_run_leaks_nothing(self, hostile_path: Path) -> None:
         """At whatever moment of its start a run is cancelled, no process is left behind."""
-        runner = self.make_runner(**self.slots(len(_DELAYS)))
+        runner = self.make_runner(**self.slots(len(_DELAYS)), **self.grace(0.5))
 
         async def work() -> None:
             for number, delay in enumerate(_DELAYS):
