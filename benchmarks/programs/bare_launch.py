@@ -1,7 +1,7 @@
 """The least that Python can do for the same work: one thread, Popen, a pidfd in epoll.
 
-Arguments: COUNT SLOTS FOLDER PROGRAM … Each run has a new directory with params.json and files for
-its output, and the variables that tell a Python program where it is.
+Arguments: [--facts] COUNT SLOTS FOLDER PROGRAM …. Each run has a new directory with params.json and
+files for its output, and with --facts also the variables that tell it which run it is.
 """
 # ruff: noqa: PTH102 - as fast as it can be is the purpose
 
@@ -22,13 +22,27 @@ def start(index: int, directory: str, cmd: list[str], null: int) -> subprocess.P
     os.close(params)
     out = os.open(f"{directory}/stdout.txt", _NEW, 0o666)
     errors = os.open(f"{directory}/stderr.txt", _NEW, 0o666)
-    facts = {"MULTIRUN_RUN_DIR": directory, "MULTIRUN_INDEX": str(index), "MULTIRUN_ATTEMPT": "1"}
     process = subprocess.Popen(
-        cmd, cwd=directory, env={**environ, **facts}, stdin=null, stdout=out, stderr=errors
+        cmd,
+        cwd=directory,
+        env=facts(index, directory) if with_facts else None,
+        stdin=null,
+        stdout=out,
+        stderr=errors,
     )
     os.close(out)
     os.close(errors)
     return process
+
+
+def facts(index: int, directory: str) -> dict[str, str]:
+    """Return the environment that a run of a sweep would have."""
+    return {
+        **os.environ,
+        "MULTIRUN_RUN_DIR": directory,
+        "MULTIRUN_INDEX": str(index),
+        "MULTIRUN_ATTEMPT": "1",
+    }
 
 
 def reap_some() -> None:
@@ -42,8 +56,8 @@ def reap_some() -> None:
             raise SystemExit(f"exit status {process.returncode}")
 
 
-count, slots, folder, *cmd = sys.argv[1:]
-environ = dict(os.environ)
+with_facts = sys.argv[1] == "--facts"
+count, slots, folder, *cmd = sys.argv[1 + with_facts :]
 null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 ready = select.epoll()
 live: dict[int, subprocess.Popen[bytes]] = {}

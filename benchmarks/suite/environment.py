@@ -1,7 +1,9 @@
-"""Environments that hold one version of multirun_core and share its dependencies."""
+"""Environments that hold one version of multirun_core, installed, and share its dependencies."""
 
 from __future__ import annotations
 
+import compileall
+import shutil
 import sysconfig
 import venv
 from pathlib import Path
@@ -10,16 +12,23 @@ from pathlib import Path
 def make_environment(folder: Path, tree: Path) -> str:
     """Make an environment and return its interpreter.
 
-    It has nothing in it that an interpreter would look at when it starts, but the two places
-    where packages are: starting it takes no longer than it must.
+    The package is a copy, with its bytecode, as an installer would leave it: what is done in the
+    tree meanwhile changes nothing. An interpreter that starts finds nothing else to look at but
+    the place where the dependencies are.
 
     Args:
         folder: where it is to be.
-        tree: the checked-out tree whose multirun_core is to be imported.
+        tree: the checked-out tree whose multirun_core it is to have.
     """
     venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
     [packages] = folder.glob("lib/python3*/site-packages")
+    package = packages / "multirun_core"
+    shutil.copytree(
+        tree / "multirun_core" / "src" / "multirun_core",
+        package,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    compileall.compile_dir(package, quiet=1)
     shared = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
-    places = [str(tree / "multirun_core" / "src"), *shared]
-    (packages / "multirun.pth").write_text("\n".join(places) + "\n", "utf-8")
+    (packages / "shared.pth").write_text("\n".join(shared) + "\n", "utf-8")
     return str(folder / "bin" / "python")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 _BOUND_SECONDS = 1800.0
+_NOT_PASSED_ON = ("MULTIRUN_", "PYTHON")  # a run around us, and what keeps bytecode from being used
 
 
 class SideError(Exception):
@@ -214,7 +215,7 @@ def run_to_end(command: Sequence[str]) -> None:
 
 def _run(command: Sequence[str], out: IO[bytes], errors: IO[bytes]) -> tuple[float, float]:
     """Run a program and return its seconds and its CPU seconds."""
-    env = {name: text for name, text in os.environ.items() if not name.startswith("MULTIRUN_")}
+    env = {name: text for name, text in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     begun = time.perf_counter()
     process = subprocess.Popen(
         command,

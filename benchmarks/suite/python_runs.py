@@ -50,6 +50,7 @@ def _bodies(setup: Setup, name: str, script: str) -> Side:
         command=lambda folder: [
             setup.python,
             program("bare_launch.py"),
+            "--facts",
             str(count),
             str(_SLOTS),
             str(folder),
