@@ -146,7 +146,7 @@ def parse_size(size: int | str) -> int:
 def size_text(size: int) -> str:
     """Return a size for people: `1.5 GiB`."""
     value, unit = float(size), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
         if value < 1024:
             break
         value, unit = value / 1024, larger
