@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ class Conductor:
         self._driver: Driver | None = None
         self._task: asyncio.Task[Sweep] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._interrupted = False
         self.sweep: Sweep | None = None
         self.on_open: Callable[[], None] | None = None
         self.live: Live | None = None
@@ -62,6 +64,8 @@ class Conductor:
             MultirunError: the sweep could not begin, or could not go on.
         """
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._interrupted:  # before it had begun
+            raise asyncio.CancelledError
         call = self._call
         call.runner.reserve(self)
         try:
@@ -70,8 +74,8 @@ class Conductor:
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise SweepError(
-                f"cannot write the sweep in {call.root}: {error.strerror}{where}. Put that right, "
-                "then make the same call with resume=True, or: multirun resume DIR"
+                f"cannot write the sweep in {call.root}: {error.strerror or error}{where}. Put "
+                "that right, then make the same call with resume=True, or: multirun resume DIR"
             ) from error
         finally:
             call.runner.reserve(None)
@@ -137,14 +141,20 @@ class Conductor:
                 await self._reporter.watch(lambda: sweep.statistics, self._call.root.name)
 
     def interrupt(self) -> None:
-        """Begin to end all; from any thread."""
-        if self._loop is not None and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        """Begin to end all; from any thread, at any time."""
+        self._interrupted = True
+        if self._task is not None:
+            self._soon(self._task.cancel)
 
     def hurry(self) -> None:
-        """End all at once; from any thread."""
-        if self._loop is not None and self._driver is not None:
-            self._loop.call_soon_threadsafe(self._driver.hurry)
+        """End all at once; from any thread, at any time."""
+        if self._driver is not None:
+            self._soon(self._driver.hurry)
+
+    def _soon(self, what: Callable[[], object]) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: all is over
+                self._loop.call_soon_threadsafe(what)
 
 
 def failed(sweep: Sweep) -> RunsFailedError:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import math
 import signal
 import threading
+import time
 from collections.abc import Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HURRY_SECONDS = 15.0
+_LOOK_SECONDS = 0.2
 
 
 class Interrupted(BaseException):
@@ -40,15 +43,13 @@ class Interrupted(BaseException):
         self.sweep = sweep
 
 
-class _GiveUp(BaseException):
-    """Takes the main thread out of its wait."""
-
-
 class _Signals:
     """What signals have come, and what they set off."""
 
     def __init__(self, conductor: Conductor, reporter: Reporter) -> None:
         self.first: int | None = None
+        self.patience = math.inf
+        self.abandoned = False
         self._count = 0
         self._conductor = conductor
         self._reporter = reporter
@@ -61,9 +62,10 @@ class _Signals:
             self._reporter.say(f"{name}: ending the runs under way (once more: at once)")
             self._conductor.interrupt()
         elif self._count == 2:
+            self.patience = time.monotonic() + _HURRY_SECONDS
             self._conductor.hurry()
-            raise _GiveUp
         else:
+            self.abandoned = True
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -93,23 +95,44 @@ def run_blocking(conductor: Conductor, reporter: Reporter) -> Sweep:
     thread = threading.Thread(
         target=_work, args=(conductor, outcome), name="multirun-sweep", daemon=True
     )
+    signals = _Signals(conductor, reporter)
     if threading.current_thread() is not threading.main_thread():
         thread.start()
+        _wait(outcome, conductor, signals)
         return _result(outcome, thread)
-    signals = _Signals(conductor, reporter)
     with signals.taken():
         thread.start()
-        try:
-            # `Thread.join` would lose the thread when a handler raises; a Future does not.
-            return _result(outcome, thread)
-        except _GiveUp:
-            with contextlib.suppress(concurrent.futures.CancelledError, TimeoutError):
-                outcome.result(_HURRY_SECONDS)
-        except concurrent.futures.CancelledError:
-            if signals.first is None:
-                raise
-        _tell(conductor, reporter)
-    raise Interrupted(signals.first or signal.SIGINT, conductor.sweep)
+        if _wait(outcome, conductor, signals):
+            with contextlib.suppress(concurrent.futures.CancelledError):
+                _result(outcome, thread)
+        if signals.first is not None:
+            _tell(conductor, reporter)
+    # A signal that came when all was done already must not be lost either.
+    if signals.first is None:
+        return _result(outcome, thread)
+    raise Interrupted(signals.first, conductor.sweep)
+
+
+def _wait(
+    outcome: concurrent.futures.Future[Sweep], conductor: Conductor, signals: _Signals
+) -> bool:
+    """Wait for the end; return whether it has come, and not just the end of patience.
+
+    What a handler of the caller's raises here, such as for an alarm, ends the sweep in good order.
+    """
+    # `Thread.join` would lose the thread when a handler raises; a Future does not.
+    try:
+        while not concurrent.futures.wait([outcome], _LOOK_SECONDS).done:
+            if time.monotonic() > signals.patience:
+                return False
+    except BaseException:
+        if not signals.abandoned:
+            conductor.interrupt()
+            if not concurrent.futures.wait([outcome], _HURRY_SECONDS).done:
+                conductor.hurry()
+                concurrent.futures.wait([outcome], _HURRY_SECONDS)
+        raise
+    return True
 
 
 def start_live(conductor: Conductor) -> Sweep:
@@ -122,7 +145,12 @@ def start_live(conductor: Conductor) -> Sweep:
     )
     thread.start()
     either: list[concurrent.futures.Future[Any]] = [opened, outcome]
-    concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
+    try:
+        concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
+    except BaseException:  # nobody would hold a sweep that goes on
+        conductor.interrupt()
+        concurrent.futures.wait([outcome], _HURRY_SECONDS)
+        raise
     if conductor.sweep is None or conductor.live is None:
         return _result(outcome, thread)
     conductor.live.attend(lambda: _result(outcome, thread), conductor.interrupt)
