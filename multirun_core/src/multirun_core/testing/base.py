@@ -280,11 +280,27 @@ class KitBase:
             time.sleep(0.005)
         return value
 
-    async def until(self, condition: Callable[[], _T], what: str, seconds: float = 20.0) -> _T:
-        """Do as `wait_until`, in a coroutine."""
+    async def until(
+        self,
+        condition: Callable[[], _T],
+        what: str,
+        seconds: float = 20.0,
+        during: asyncio.Future[Any] | None = None,
+    ) -> _T:
+        """Do as `wait_until`, in a coroutine.
+
+        Args:
+            condition: what is asked, again and again.
+            what: what is waited for, for the message.
+            seconds: how long.
+            during: what must go on meanwhile; where it fails, its error is raised.
+        """
         __tracebackhide__ = True
         deadline = time.monotonic() + self.patience(seconds)
         while not (value := condition()):
+            if during is not None and during.done():
+                during.result()
+                promise(False, what, "it was over before")
             promise(time.monotonic() < deadline, what, f"not within {self.patience(seconds):g} s")
             await asyncio.sleep(0.005)
         return value

@@ -208,7 +208,7 @@ class ContractChecks(KitBase):
             first = runner.add(sh('touch "$2"; ' + WAIT_FOR, go, mark), fresh(tmp_path / "a"))
             second = runner.add(sh('touch "$1"', tmp_path / "second"), fresh(tmp_path / "b"))
             gathering = asyncio.ensure_future(runner.gather())
-            await self.until(mark.exists, "the first run starts")
+            await self.until(mark.exists, "the first run starts", during=gathering)
             await asyncio.sleep(self.patience(0.2))
             seen = (first.status, second.status, (tmp_path / "second").exists())
             go.touch()

@@ -47,7 +47,7 @@ class EndingChecks(KitBase):
             one = runner.add(sh(BEAT, beats / "one"), fresh(tmp_path / "one"))
             other = runner.add(sh(WAIT_FOR, go), fresh(tmp_path / "other"))
             gathering = asyncio.ensure_future(runner.gather())
-            await self.until((beats / "one").exists, "a run starts")
+            await self.until((beats / "one").exists, "a run starts", during=gathering)
             cancelled = await _cancel(one.task)
             promise(cancelled, "cancelling run.task raises CancelledError there", told([one]))
             await self._stopped(beats, "cancelling run.task ends the run's process")
@@ -69,7 +69,7 @@ class EndingChecks(KitBase):
             first = runner.add(sh(WAIT_FOR, go), fresh(tmp_path / "a"))
             second = runner.add(sh('touch "$1"', beats / "second"), fresh(tmp_path / "b"))
             gathering = asyncio.ensure_future(runner.gather())
-            await self.until(lambda: first.status == "running", "a run starts")
+            await self.until(lambda: first.status == "running", "a run starts", during=gathering)
             await _cancel(second.task)
             go.touch()
             await gathering
@@ -90,7 +90,9 @@ class EndingChecks(KitBase):
                 runner.add(sh(BEAT, beats / name), fresh(tmp_path / name)) for name in ("a", "b")
             ]
             gathering = asyncio.ensure_future(runner.gather())
-            await self.until(lambda: len(list(beats.iterdir())) == 2, "two runs start")
+            await self.until(
+                lambda: len(list(beats.iterdir())) == 2, "two runs start", during=gathering
+            )
             promise(
                 await _cancel(gathering), "a cancelled gather() raises CancelledError", "nothing"
             )
@@ -112,7 +114,7 @@ class EndingChecks(KitBase):
         async def work() -> None:
             options = {**self.slots(2), **self.grace(0.3)}
             task = asyncio.ensure_future(self.sweep(4, cmd, root, options=options))
-            await self.until(lambda: len(list(beats.iterdir())) >= 2, "two runs start")
+            await self.until(lambda: len(list(beats.iterdir())) >= 2, "two runs start", during=task)
             promise(await _cancel(task), "a cancelled sweep raises CancelledError", "nothing")
             await self._stopped(beats, "a cancelled sweep has ended its runs")
 
@@ -134,7 +136,7 @@ class EndingChecks(KitBase):
             run = runner.add(sh(f"{TREE}\n{BEAT}", beats), fresh(tmp_path / "run"))
             gathering = asyncio.ensure_future(runner.gather())
             await self.until(
-                lambda: len(list(beats.iterdir())) == 2, "a run and its children start"
+                lambda: len(list(beats.iterdir())) == 2, "a tree starts", during=gathering
             )
             await _cancel(run.task)
             promised = "cancelling a run ends all of its descendants, whatever they do about it"

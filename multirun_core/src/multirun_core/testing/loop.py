@@ -20,15 +20,24 @@ def run_bounded(work: Coroutine[Any, Any, _T], seconds: float) -> _T:
     loop = asyncio.new_event_loop()
     task = loop.create_task(work)
     try:
-        loop.run_until_complete(asyncio.wait([task], timeout=seconds))
-        if task.done():
-            return task.result()
-        task.cancel()
-        loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_SECONDS))
-        how = "was then cancelled" if task.done() else "cannot be cancelled either"
-        raise AssertionError(f"promised: it ends\n     seen: not within {seconds:g} s; it {how}")
+        return _wait(loop, task, seconds)
+    except BaseException:
+        # The failure is told; errors of tasks that nobody waits for any more would hide it.
+        loop.set_exception_handler(lambda _loop, _context: None)
+        raise
     finally:
         _end(loop)
+
+
+def _wait(loop: asyncio.AbstractEventLoop, task: asyncio.Task[_T], seconds: float) -> _T:
+    __tracebackhide__ = True
+    loop.run_until_complete(asyncio.wait([task], timeout=seconds))
+    if task.done():
+        return task.result()
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_SECONDS))
+    how = "was then cancelled" if task.done() else "cannot be cancelled either"
+    raise AssertionError(f"promised: it ends\n     seen: not within {seconds:g} s; it {how}")
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:

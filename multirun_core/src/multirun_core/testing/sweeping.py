@@ -131,11 +131,12 @@ class SweepChecks(KitBase):
         async def work() -> None:
             cmd = sh(f'touch "$2"; {WAIT_FOR}', go, mark)
             task = asyncio.ensure_future(self.sweep(1, cmd, root))
-            await self.until(mark.exists, "the run starts")
+            await self.until(mark.exists, "the run starts", during=task)
             await self.until(
                 lambda: Sweep.open(root).runs[0].status == "running",
                 "a run whose program runs is soon 'running' for whoever opens the sweep",
                 5,
+                during=task,
             )
             go.touch()
             await task

@@ -81,7 +81,7 @@ class TidinessChecks(KitBase):
             await runner.gather()
             run = runner.add(["sleep", "300"], fresh(path / "bare" / "long"))
             gathering = asyncio.ensure_future(runner.gather())
-            await self.until(lambda: run.status == "running", "a run starts")
+            await self.until(lambda: run.status == "running", "a run starts", during=gathering)
             gathering.cancel()
             await asyncio.wait([gathering])
 
