@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import datetime
+import enum
+import math
 import sys
-from typing import Any
+import zoneinfo
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
-from multirun_core._sweep.table import build_columns, to_dataframe
+from multirun_core._sweep.frame import to_dataframe
+from multirun_core._sweep.table import build_columns
 
-from multirun_core import ExitStatus, ResultsError, Run, UsageError
+from multirun_core import ExitStatus, ResultsError, Run, RunStatus, UsageError
 
 from .table_runs import make_runs
 
@@ -82,6 +86,38 @@ def test_results_that_are_no_dicts_share_a_column() -> None:
     assert columns["x"] == [None, None, 3, None, None]
 
 
+def test_nested_results_have_columns_by_dotted_names() -> None:
+    columns = build_columns(
+        make_runs(
+            ({"a": {"b": 0}}, {"stats": {"mean": 1, "of": {"x": [2], "empty": {}}}, "n": 3}),
+            ({}, {"stats": 4, "stats.mean": 5}),
+            ({}, {"stats": {"mean": 6}, "a.b": 7, "a": {"b": 8}}),
+        )
+    )
+    own = {"index", *FACTS, "result_error"}
+    assert {name: cells for name, cells in columns.items() if name not in own} == {
+        "a": [{"b": 0}, None, None],
+        "stats.mean": [1, None, 6],
+        "stats.of.x": [[2], None, None],
+        "stats.of.empty": [{}, None, None],
+        "n": [3, None, None],
+        "stats": [None, 4, None],
+        "result.stats.mean": [None, 5, None],
+        "a.b": [None, None, 7],
+        "result.a.b": [None, None, 8],
+    }
+
+
+def test_a_result_within_itself_ends() -> None:
+    cycle: dict[str, Any] = {"x": 1}
+    cycle["self"] = cycle
+    cycle["inner"] = {"back": cycle}
+    columns = build_columns(make_runs(({}, cycle)))
+    assert columns["x"] == [1]
+    assert columns["self"][0] is cycle
+    assert columns["inner.back"][0] is cycle
+
+
 def test_a_result_that_cannot_be_read_is_a_row_with_the_reason() -> None:
     columns = build_columns(make_runs(({}, {"x": 1}), ({}, ResultsError("torn"))))
     assert columns["x"] == [1, None]
@@ -141,13 +177,13 @@ def test_dataframe_types_and_index() -> None:
         "b": "bool",
         "m": "object",
         "l": "object",
-        "status": "string",
-        "reason": "string",
+        "status": "category",
+        "reason": "category",
         "exit_code": "Int64",
         "attempts": "Int64",
-        "host": "string",
+        "host": "category",
         "started": "datetime64[us, UTC]",
-        "duration": "float64",
+        "duration": "timedelta64[us]",
         "cpu_seconds": "float64",
         "max_rss_bytes": "Int64",
         "r": "Int64",
@@ -156,7 +192,9 @@ def test_dataframe_types_and_index() -> None:
     }
     row = frame.loc[0]
     assert row["started"] == pd.Timestamp("2023-11-14T22:13:20.25Z")
-    assert row["duration"] == 1.5
+    assert row["duration"] == pd.Timedelta(1.5, "s")
+    assert list(frame["status"].cat.categories) == list(get_args(RunStatus))
+    assert list(frame["host"].cat.categories) == ["node1"]
     assert row["max_rss_bytes"] == 2**33
     assert frame.loc[1, ["exit_code", "started", "duration", "host", "r", "n"]].isna().all()
     assert frame.loc[1, "l"] == [2]
@@ -169,7 +207,8 @@ def test_dataframe_types_do_not_depend_on_the_runs(count: int) -> None:
     full = to_dataframe(runs)
     bare = to_dataframe(make_runs(*[({}, None)] * count))
     assert len(bare) == count
-    assert list(bare.dtypes.items()) == list(full.dtypes.items())
+    assert bare.dtypes["status"] == full.dtypes["status"]
+    assert list(bare.dtypes.astype(str).items()) == list(full.dtypes.astype(str).items())
     assert bare.index.dtype == full.index.dtype == "int64"
     assert bare.index.name == "index"
     assert len(pd.concat([bare, full])) == count + 3
@@ -186,6 +225,61 @@ def test_dataframe_of_hard_values() -> None:
     assert frame["empty"].tolist() == [None, None]
     assert frame.loc[0, "result"][1] == 1
     assert frame.loc[1, "result"].tolist() == [0, 1]
+
+
+UTC, ZONE = datetime.UTC, zoneinfo.ZoneInfo("Europe/Zurich")
+NOON = datetime.datetime(2025, 1, 31, 12)
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([NOON, NOON], "datetime64[us]"),
+        ([NOON, None], "datetime64[us]"),
+        ([NOON.replace(tzinfo=UTC), None], "datetime64[us, UTC]"),
+        ([NOON.replace(tzinfo=ZONE)] * 2, "datetime64[us, Europe/Zurich]"),
+        ([NOON, NOON.replace(tzinfo=UTC)], "object"),
+        ([datetime.datetime.max, datetime.datetime.min], "datetime64[us]"),
+        ([datetime.date(2025, 1, 1)] * 2, "object"),
+        ([datetime.timedelta(1), None], "timedelta64[us]"),
+        ([datetime.timedelta.max] * 2, "object"),
+        ([np.int32(1), np.int32(2)], "int32"),
+        ([np.int32(1), None], "Int32"),
+        ([np.uint64(2**64 - 1), None], "UInt64"),
+        ([np.int32(1), 2], "int64"),
+        ([np.uint64(2**64 - 1), 2], "object"),
+        ([np.float32(1), None], "float32"),
+        ([np.float32(1), 0.5], "float64"),
+        ([np.float64(1), 1], "float64"),
+        ([np.float64(1), 2**60 + 1], "object"),
+        ([np.int64(2**60 + 1), 0.5], "object"),
+        ([np.bool_(True), False], "bool"),
+        ([np.bool_(True), None], "boolean"),
+        ([True, 1], "object"),
+        ([np.str_("a"), None], "string"),
+        ([np.datetime64("2025-01-01", "s"), None], "datetime64[s]"),
+        ([np.timedelta64(1, "ms")] * 2, "timedelta64[ms]"),
+        ([1j, None], "object"),
+        ([Colour.RED, 1], "object"),
+        ([np.arange(2), np.arange(2)], "object"),
+        ([(1, 2), None], "object"),
+        ([None, None], "object"),
+        ([math.nan, None], "float64"),
+    ],
+    ids=str,
+)
+def test_dataframe_types_of_results(values: list[Any], dtype: str) -> None:
+    frame = to_dataframe(make_runs(*[({}, {"x": value}) for value in values]))
+    assert str(frame["x"].dtype) == dtype
+    for found, value in zip(frame["x"], values, strict=True):
+        if value is None or value is not value or isinstance(value, float):
+            assert pd.isna(found) == (value is None or math.isnan(value))
+        else:
+            assert np.array_equal(found, value)
 
 
 def test_dataframe_of_runs_without_a_number() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from multirun_core._sweep import table
+from multirun_core._sweep.frame import to_dataframe
 from multirun_core._sweep.table import build_columns, write_csv
 
 from multirun_core import ResultsError, Run
@@ -39,6 +40,7 @@ def test_cells() -> None:
                 "when": pd.Timestamp("2025-01-01T00:00:00Z"),
                 "complex": 1j,
                 "keys": {(1,): 2},
+                "stats": {"mean": [0.5]},
                 "nan": float("nan"),
                 "bytes": b"x",
             },
@@ -61,7 +63,8 @@ def test_cells() -> None:
     assert second["tuple"] == '[1, [2, "{3}"]]'
     assert second["when"] == '"2025-01-01 00:00:00+00:00"'
     assert second["complex"] == '"1j"'
-    assert second["keys"] == "{(1,): 2}"
+    assert second["keys.(1,)"] == "2"
+    assert second["stats.mean"] == "[0.5]"
     assert second["nan"] == "nan"
     assert second["bytes"] == "\"b'x'\""
     assert third["result_error"] == "torn\nfile"
@@ -163,5 +166,5 @@ def test_a_hundred_thousand_runs(tmp_path: Path) -> None:
     with (tmp_path / "table.csv").open(newline="") as file:
         assert sum(1 for _ in file) == 100_001
     begun = time.process_time()
-    assert table.to_dataframe(runs)["range"].sum() == sum(range(100_000))
+    assert to_dataframe(runs)["range"].sum() == sum(range(100_000))
     assert time.process_time() - begun < 30

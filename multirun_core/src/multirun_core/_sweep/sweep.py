@@ -19,6 +19,7 @@ from multirun_core.errors import RunnerClosedError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
     from multirun_core._model.run import Run
     from multirun_core._sweep.collect import Collect
@@ -230,12 +231,15 @@ class Sweep:
         """The driver that works on the sweep, or did so last."""
         return segment.last_writer(self.path / JOURNAL)
 
+    # Tables, at any moment: what is not there yet is missing.
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a run: parameters, status, usage, results.
 
-        Columns: index, the parameters, status, reason, exit_code, attempts, host, started,
-        duration (seconds), cpu_seconds, max_rss_bytes, the results (a dict spread out by its
-        keys), and result_error, which says why a result could not be read.
+        Columns: index, the parameters, status, reason, host (categories), exit_code, attempts,
+        started (time stamps in UTC), duration (time differences), cpu_seconds, max_rss_bytes, the
+        results, and result_error, which says why a result could not be read. A dict has a column
+        for each of its keys, a dict in it as well: `stats.mean`. Arrays are objects in their cells.
 
         Raises:
             UsageError: pandas is not installed.
@@ -244,8 +248,34 @@ class Sweep:
 
         return to_dataframe(self.runs)
 
+    def to_xarray(self) -> xr.Dataset:
+        """Return the results with the parameters as dimensions.
+
+        Where the runs fill no grid of parameters there is one dimension, `run`. Arrays of equal
+        shape add dimensions of their own. Points without a value are NaN, and the variable
+        `status` says what became of each run.
+
+        Raises:
+            UsageError: xarray is not installed.
+        """
+        from multirun_core._sweep.cube import to_xarray
+
+        return to_xarray(self.runs)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as Parquet, whole or not at all; needs no pandas.
+
+        Columns whose values have no type in common are text.
+
+        Raises:
+            UsageError: pyarrow is not installed.
+        """
+        from multirun_core._sweep.parquet import write_parquet
+
+        write_parquet(self.runs, Path(path))
+
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the same table as CSV, whole or not at all; needs no pandas."""
+        """Write the table as CSV, whole or not at all; needs no pandas. Durations are seconds."""
         from multirun_core._sweep.table import write_csv
 
         write_csv(self.runs, Path(path))

@@ -1,13 +1,14 @@
-"""The table of a sweep: one row a run, as columns, as a pandas DataFrame or as CSV.
+"""The table of a sweep: one row a run, as columns or as CSV.
 
 The columns are: index; the parameters; status, reason, exit_code, attempts, host, started,
 duration, cpu_seconds, max_rss_bytes; what the runs posted; result_error. Parameters and results
 come in the order in which they are first seen. A result that is a dict has a column for each of
-its keys, any other is in the column `result`. What a run has not is None. `result_error` says why
-a run's result could not be read.
+its keys, and where it holds further dicts for each of theirs: `stats.mean` for the key `mean` of
+the dict `stats`. Any other result is in the column `result`. What a run has not is None.
+`result_error` says why a run's result could not be read.
 
 **Equal names.** The columns named above keep their names. Where the name of a parameter, or of a
-key of a result, is taken already, the column is called `param.NAME` or `result.NAME` (with one
+part of a result, is taken already, the column is called `param.NAME` or `result.NAME` (with one
 more prefix, should that be taken as well). Parameters come before results: with a parameter and a
 result `x`, the columns are `x` and `result.x`.
 """
@@ -18,17 +19,15 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
-from multirun_core.errors import ResultsError, UsageError
+from multirun_core.errors import ResultsError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from multirun_core._model.run import Run
 
 _FACTS = (
@@ -42,10 +41,12 @@ _FACTS = (
     "cpu_seconds",
     "max_rss_bytes",
 )
+Keys: TypeAlias = tuple[Hashable, ...]  # those that lead to a part of a result
+
 _SPOOL_BYTES = 32 * 1024 * 1024
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """One run; what it has by the names of the columns."""
 
     number: int | None
@@ -55,17 +56,18 @@ class _Row(NamedTuple):
     error: str | None
 
     def cells(self) -> dict[str, Any]:
+        """Return what it has by the names of the columns."""
         own = {"index": self.number, "result_error": self.error}
         return own | self.params | self.facts | self.results
 
 
-class _Names:
+class Names:
     """The columns of the parameters and the results, each with a name of its own."""
 
-    def __init__(self) -> None:
-        self._taken = {"index", *_FACTS, "result_error"}
-        self._params: dict[Hashable, str] = {}
-        self._results: dict[Hashable, str] = {}
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._taken = {"index", *_FACTS, "result_error", *reserved}
+        self._params: dict[Keys, str] = {}
+        self._results: dict[Keys, str] = {}
 
     @property
     def all(self) -> list[str]:
@@ -78,34 +80,47 @@ class _Names:
             "result_error",
         ]
 
+    @property
+    def results(self) -> list[str]:
+        """The names of the columns of the results in their order."""
+        return list(self._results.values())
+
     def param(self, key: str) -> str:
-        return self._name(self._params, key, "param.")
+        """Return the name of the column of a parameter."""
+        return self._name(self._params, (key,), "param.")
 
-    def result(self, key: Hashable) -> str:
-        return self._name(self._results, key, "result.")
+    def result(self, keys: Keys) -> str:
+        """Return the name of the column of a part of the results."""
+        return self._name(self._results, keys, "result.")
 
-    def _name(self, names: dict[Hashable, str], key: Hashable, prefix: str) -> str:
-        if key in names:
-            return names[key]
-        name = str(key)
+    def _name(self, names: dict[Keys, str], keys: Keys, prefix: str) -> str:
+        if keys in names:
+            return names[keys]
+        name = ".".join(map(str, keys)) if keys else "result"
         while name in self._taken:
             name = prefix + name
         self._taken.add(name)
-        names[key] = name
+        names[keys] = name
         return name
 
 
-class _Whole:
-    """Stands for a result that is no dict, among the keys of those that are."""
+def spread(result: Any) -> dict[Keys, Any]:
+    """Return the parts of a result: those of dicts by the keys that lead to them."""
+    parts: dict[Keys, Any] = {}
+    waiting: list[tuple[Keys, Any, tuple[int, ...]]] = [((), result, ())]
+    while waiting:
+        keys, part, above = waiting.pop()
+        own = id(part)
+        if isinstance(part, dict) and (part or not keys) and own not in above:
+            items = list(cast("dict[Hashable, Any]", part).items())
+            inside = (*above, own)
+            waiting += [((*keys, key), item, inside) for key, item in reversed(items)]
+        elif keys or part is not None:
+            parts[keys] = part
+    return parts
 
-    def __str__(self) -> str:
-        return "result"
 
-
-_WHOLE = _Whole()
-
-
-def _rows(runs: Sequence[Run], names: _Names) -> Iterator[_Row]:
+def rows(runs: Sequence[Run], names: Names) -> Iterator[Row]:
     """Look at each run once, so that a row is one moment of a sweep that is under way."""
     for run in runs:
         for key in run.params:
@@ -117,16 +132,11 @@ def _rows(runs: Sequence[Run], names: _Names) -> Iterator[_Row]:
             result = run.result
         except ResultsError as problem:
             error = str(problem)
-        spread: dict[Hashable, Any] = {}
-        if isinstance(result, dict):
-            spread = cast("dict[Hashable, Any]", result)
-        elif result is not None:
-            spread = {_WHOLE: result}
-        yield _Row(
+        yield Row(
             run.index,
             {names.param(key): value for key, value in run.params.items()},
             {fact: getattr(run, fact) for fact in _FACTS},
-            {names.result(key): value for key, value in spread.items()},
+            {names.result(keys): value for keys, value in spread(result).items()},
             error,
         )
 
@@ -136,10 +146,10 @@ def build_columns(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
     `started` is in seconds since the epoch, `duration` and `cpu_seconds` are in seconds.
     """
-    names = _Names()
+    names = Names()
     columns: dict[str, list[Any]] = {}
     count = 0
-    for row in _rows(runs, names):
+    for row in rows(runs, names):
         for name, value in row.cells().items():
             column = columns.setdefault(name, [])
             column.extend([None] * (count - len(column)))
@@ -149,69 +159,6 @@ def build_columns(runs: Sequence[Run]) -> dict[str, list[Any]]:
     for column in table.values():
         column.extend([None] * (count - len(column)))
     return table
-
-
-def to_dataframe(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the table of `runs` as a DataFrame with the run's index as its index.
-
-    `started` is a time stamp in UTC, `duration` and `cpu_seconds` are seconds. `exit_code`,
-    `attempts` and `max_rss_bytes` are nullable integers (`Int64`), texts are `string`: a column
-    has the same type whether or not some run lacks a value. Columns of parameters and results
-    with integers alone are `int64`, or `Int64` where some run has none, and likewise for booleans.
-
-    Raises:
-        UsageError: pandas is not installed.
-    """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise UsageError(
-            f"a DataFrame needs pandas, which cannot be imported ({error}); install it with "
-            'pip install "multirun-core[pandas]", or write the table with to_csv'
-        ) from error
-    columns = build_columns(runs)
-    index = pd.Index(columns.pop("index"), dtype="Int64" if _lacks_index(runs) else "int64")
-    index.name = "index"
-    # What is ours has one type for ever, whatever the runs are like.
-    dtypes: dict[str, str] = dict.fromkeys(("status", "reason", "host", "result_error"), "string")
-    dtypes |= dict.fromkeys(("exit_code", "attempts", "max_rss_bytes"), "Int64")
-    dtypes |= dict.fromkeys(("duration", "cpu_seconds"), "float64")
-    series: dict[str, pd.Series[Any]] = {}
-    for name, values in columns.items():
-        if name == "started":
-            stamps = pd.to_datetime(pd.Series(values, dtype="float64"), unit="s", utc=True)
-            series[name] = stamps.astype("datetime64[us, UTC]")
-        else:
-            dtype = dtypes.get(name) or _dtype(values)
-            series[name] = pd.Series(values, dtype=cast("Any", dtype))
-    for column in series.values():
-        column.index = index
-    return pd.DataFrame(series, index=index)
-
-
-def _lacks_index(runs: Sequence[Run]) -> bool:
-    return any(run.index is None for run in runs)
-
-
-def _dtype(values: list[Any]) -> str | None:
-    """Choose the type of a column of parameters or results; None lets pandas choose."""
-    kinds: set[type[Any]] = {type(value) for value in values}
-    some_lack = type(None) in kinds
-    kinds.discard(type(None))
-    if kinds == {bool}:
-        return "boolean" if some_lack else "bool"
-    if kinds == {str}:
-        return "string"
-    if kinds and kinds <= {int, float}:
-        limit = 2**63 if kinds == {int} else 2**53  # beyond it a float64 is not exact
-        if any(type(value) is int and not -limit <= value < limit for value in values):
-            return "object"
-        if kinds == {int}:
-            return "Int64" if some_lack else "int64"
-        return "float64"
-    if kinds and all(kind.__module__ == "numpy" and kind.__name__ != "ndarray" for kind in kinds):
-        return None
-    return "object"
 
 
 def write_csv(runs: Sequence[Run], target: str | os.PathLike[str] | IO[str]) -> None:
@@ -228,37 +175,39 @@ def write_csv(runs: Sequence[Run], target: str | os.PathLike[str] | IO[str]) -> 
     Raises:
         OSError: it cannot be written.
     """
-    names = _Names()
+    names = Names()
     # The names of all columns come first in the file but are known last. Looking at the runs
     # twice would mix two moments of a sweep that is under way.
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES, "w+", encoding="utf-8") as spool:
-        for row in _rows(runs, names):
+        for row in rows(runs, names):
             spool.write(json.dumps(_texts(row)))
             spool.write("\n")
         spool.seek(0)
-        rows = map(json.loads, spool)
+        lines = map(json.loads, spool)
         if isinstance(target, (str, os.PathLike)):
-            _write_aside(Path(target), lambda file: _write_rows(names.all, rows, file))
+            write_aside(Path(target), "w", lambda file: _write_rows(names.all, lines, file))
         else:
-            _write_rows(names.all, rows, target)
+            _write_rows(names.all, lines, target)
 
 
 def _write_rows(columns: list[str], rows: Iterator[dict[str, str]], file: IO[str]) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([_writable(name) for name in columns])
+    writer.writerow([writable(name) for name in columns])
     writer.writerows([row.get(name, "") for name in columns] for row in rows)
 
 
-def _write_aside(path: Path, write: Callable[[IO[str]], None]) -> None:
+def write_aside(path: Path, mode: str, write: Callable[[IO[Any]], object]) -> None:
+    """Write a file whole or not at all; `mode` is "w" for text, "wb" for bytes."""
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     if path.exists() and not path.is_file():
         # Such as /dev/stdout, which is no file to be replaced.
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open(mode, **text) as file:
             write(file)
         return
     path = path.resolve()
     aside = path.with_name(f".multirun-{os.getpid()}-{os.urandom(6).hex()}.tmp")
     try:
-        with aside.open("x", encoding="utf-8", newline="") as file:
+        with aside.open(mode.replace("w", "x"), **text) as file:
             write(file)
         aside.replace(path)
     except BaseException:
@@ -267,23 +216,24 @@ def _write_aside(path: Path, write: Callable[[IO[str]], None]) -> None:
         raise
 
 
-def _texts(row: _Row) -> dict[str, str]:
+def _texts(row: Row) -> dict[str, str]:
     """Return the cells of a row that are not empty, as text."""
     cells = row.cells()
     if cells["started"] is not None:
         cells["started"] = datetime.fromtimestamp(cells["started"], UTC).isoformat()
-    return {name: _text(value) for name, value in cells.items() if value is not None}
+    return {name: as_text(value) for name, value in cells.items() if value is not None}
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a value as a cell of a table that holds text alone: what has parts is JSON."""
     if isinstance(value, str):
-        return _writable(value)
+        return writable(value)
     if type(value) is int or type(value) is float:
         return repr(value)
     try:
-        return _writable(json.dumps(value, ensure_ascii=False, default=_plain))
+        return writable(json.dumps(value, ensure_ascii=False, default=_plain))
     except (TypeError, ValueError, RecursionError):
-        return _writable(str(value))
+        return writable(str(value))
 
 
 def _plain(value: Any) -> Any:
@@ -295,5 +245,6 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _writable(text: str) -> str:
+def writable(text: str) -> str:
+    """Escape half characters of UTF-16, which UTF-8 cannot carry."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
