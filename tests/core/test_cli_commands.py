@@ -239,9 +239,33 @@ def test_dry_run_touches_nothing(tmp_path: Path) -> None:
 
 
 def test_dry_run_of_a_resume(finished: Path) -> None:
-    done = run("-p", "a=1", "-o", "study", "--resume", "--dry-run", cwd=finished.parent)
-    assert done.returncode == 0
-    assert "resumed" in done.stdout
+    home = finished.parent
+
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+
+    before = state()
+    given = ["-p", "a=1:6:1", "-p", "t=x", "-o", "study", "--resume", "--dry-run"]
+    script = POST + 'echo "first line" >&2; printf "esc \\033[31m red" >&2; test $1 != 3'
+    done = run(*given, cwd=home, script=script)
+    assert done.returncode == 0, done.stderr
+    for said in (
+        "directory: study (resumed)",
+        "executes:  3 of the sweep's 6 runs (2 new)\n           2,4-5\n",
+        "run 2 (attempt 2):  a=3", "in:   study/runs/000004",
+    ):  # fmt: skip
+        assert said in done.stdout
+    done = run(*given, "--rerun", "0,1", cwd=home, script=script)
+    assert "executes:  2 of the sweep's 6 runs (2 that had succeeded)" in done.stdout
+    assert "skips:     2 that have not ended" in done.stdout
+    done = run("-p", "a=1", "-p", "t=x", "-o", "study", "--resume", "--dry-run", cwd=home,
+               script=script)  # fmt: skip
+    assert "3 run(s) of this sweep are not among those given now" in done.stdout
+    assert "executes:  0 of" in done.stdout
+    changed = run(*given, cwd=home, script="true")
+    assert changed.returncode == 2
+    assert "--accept-changes" in changed.stderr
+    assert state() == before
 
 
 def test_resume_and_rerun(finished: Path) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import io
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multirun_core._cli.common import parse_indices, parse_rerun, parse_seconds
-from multirun_core._cli.params import combine, parse_grid, parse_param, read_table
+from multirun_core._cli.params import parse_param, parse_params
 from multirun_core._cli.run import parse_env, parse_input
+from multirun_core._cli.varying import Varying
 from multirun_core._model.files import FileResource
 from multirun_core.errors import UsageError
 
@@ -91,79 +90,101 @@ def test_ranges_are_exact(start: int, count: int, step: int, digits: int) -> Non
     assert values == [float(decimal(start + number * step)) for number in range(count + 1)]
 
 
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("0.5..5", (0.5, 5)),
+        ("-1..1", (-1, 1)),
+        (" 1e-3..2. ", (0.001, 2.0)),
+        (".5...7", (0.5, 0.7)),
+    ],
+)
+def test_ranges_to_draw_from(text: str, span: tuple[float, float]) -> None:
+    assert parse_param(f"x={text}") == ("x", span)
+
+
+def test_what_only_looks_like_a_range() -> None:
+    for text in ("a..b", "1..", "..", "1..2..3", "1...", "2020..x"):
+        assert parse_param(f"x={text}") == ("x", [text])
+    assert parse_param('x="1..2"') == ("x", ["1..2"])
+    with pytest.raises(UsageError, match=r"1\.\.2 is a range .* stands alone"):
+        parse_param("x=0,1..2")
+
+
+def build(texts: list[str], *, draw: bool = False, **parts: Any) -> list[dict[str, Any]]:
+    varying = Varying(**parts)
+    varying.override(parse_params(texts), draw=draw)
+    points = varying.build()
+    assert len(points) == len(list(points))
+    return list(points)
+
+
 def test_grid_keeps_the_order_and_the_last_is_fastest() -> None:
-    grid = parse_grid(["b=1,2", "a=x,y"])
-    count, points = combine([{}], grid)
-    assert count == 4
-    assert [list(point.items()) for point in points] == [
+    assert [list(point.items()) for point in build(["b=1,2", "a=x,y"])] == [
         [("b", 1), ("a", "x")], [("b", 1), ("a", "y")], [("b", 2), ("a", "x")],
         [("b", 2), ("a", "y")],
     ]  # fmt: skip
     with pytest.raises(UsageError, match="given twice"):
-        parse_grid(["a=1", "a=2"])
+        parse_params(["a=1", "a=2"])
 
 
-def test_rows_and_grid_make_a_product() -> None:
-    count, points = combine([{"r": 1}, {"r": 2}], parse_grid(["a=1,2"]))
-    assert (count, list(points)) == (
-        4, [{"r": 1, "a": 1}, {"r": 1, "a": 2}, {"r": 2, "a": 1}, {"r": 2, "a": 2}],
+def test_parts_make_a_product_the_first_slowest() -> None:
+    assert build(["a=1,2"], rows=[{"r": 1}, {"r": 2}]) == [
+        {"r": 1, "a": 1}, {"r": 1, "a": 2}, {"r": 2, "a": 1}, {"r": 2, "a": 2},
+    ]  # fmt: skip
+    points = build(
+        ["g=1,2"], rows=[{"r": 1}, {"q": 2}], zipped={"z": [1, 2], "y": [3, 4]}, points=3,
+        space={"s": (0, 1)}, method="random", repeats=2, seed=7, repeat_name="i j",
     )  # fmt: skip
-    with pytest.raises(UsageError, match="-p r is in the table"):
-        combine([{"a": 1}, {"r": 2}], {"r": [1]})
+    assert len(points) == 2 * 2 * 3 * 2 * 2
+    assert [list(point) for point in (points[0], points[-1])] == [
+        ["r", "z", "y", "s", "g", "i j"], ["q", "z", "y", "s", "g", "i j"],
+    ]  # fmt: skip
+    assert points[0]["i j"] != points[1]["i j"]
+    assert build([], rows=[]) == []
 
 
-def test_csv(tmp_path: Path) -> None:
-    table = tmp_path / "a 'table'.CSV"
-    table.write_text(
-        "\ufeffmass, name ,list\r\n"
-        '1,steel,"[1, 2]"\r\n'
-        "\r\n"
-        '2.5,"a, ""b""\nc",\r\n'
-        ' true ,"""7""",[half\r\n',
-        encoding="utf-8",
-        newline="",
-    )
-    assert read_table(str(table)) == [
-        {"mass": 1, "name": "steel", "list": [1, 2]},
-        {"mass": 2.5, "name": 'a, "b"\nc', "list": None},
-        {"mass": True, "name": "7", "list": "[half"},
-    ]
+def test_a_sample_has_all_parameters_of_any_name() -> None:
+    texts = ["n=0..1", "seed=1,2", "method=a,b"]
+    points = build(texts, draw=True, points=16, method="random", seed=3)
+    assert len(points) == 16
+    assert all(0 <= point["n"] < 1 for point in points)
+    assert {point["seed"] for point in points} == {1, 2}
+    assert points == build(texts, draw=True, points=16, method="random", seed=3)
+    assert points != build(texts, draw=True, points=16, method="random", seed=4)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("texts", "parts", "said"),
     [
-        ("a.csv", b"a,b\n1\n", "line 2: there are 1 values for the 2"),
-        ("a.csv", b"a,a\n1,2\n", "name each parameter once"),
-        ("a.csv", b"a,\n1,2\n", "name each parameter once"),
-        ("a.csv", b"a\n\xff\n", "cannot read it"),
-        ("a.csv", b'a\n"x\n', "cannot read it"),
-        ("a.json", b'{"a": 1}', "must be a list of objects"),
-        ("a.json", b"[1]", "item 0: it must be an object"),
-        ("a.json", b"[", "is no JSON"),
-        ("a.jsonl", b'{"a": 1}\n\n[1]\n', "line 3: it must be an object"),
-        ("a.jsonl", b"{}\n{a\n", "line 2: it is no JSON"),
-        ("a.txt", b"", "must end in .csv, .json or .jsonl"),
-        ("a.csv", None, "No such file"),
+        (["a=1"], {"rows": [{"a": 1}]}, "a is in the table of runs and in the grid"),
+        (["a=1"], {"rows": [{"b": 1}, {"a": 1}]}, "a is in the table of runs and in the grid"),
+        (["seed=1"], {"repeats": 3}, "seed is in the grid and in the seeds"),
+        (["a=1..2"], {}, "--sample N"),
+        (["a=1"], {"method": "sobol"}, "--method is for --sample"),
+        (["a=1"], {"seed": 1}, "--seed is for --sample N or --seeds N"),
+        ([], {"points": 3}, "--sample needs what to draw from"),
+        (["z=1"], {"zipped": {"z": [1]}}, "side by side"),
     ],
 )
-def test_tables_that_make_no_sense(
-    tmp_path: Path, name: str, content: bytes | None, said: str
+def test_descriptions_that_make_no_sense(
+    texts: list[str], parts: dict[str, Any], said: str
 ) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=said):
-        read_table(str(tmp_path / name))
+        build(texts, **parts)
 
 
-def test_json_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"a": 1}, {"b": {"c": [1]}}]
-    (tmp_path / "t.json").write_text(json.dumps(rows))
-    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(map(json.dumps, rows))))
-    assert read_table(str(tmp_path / "t.json")) == rows
-    assert read_table(str(tmp_path / "t.jsonl")) == rows
-    assert read_table("-") == rows
+def test_what_the_command_line_says_goes_where_the_file_has_it() -> None:
+    varying = Varying(points=4, space={"s": (0, 1)}, grid={"g": [1, 2]}, method="random")
+    varying.draw(2, None, 5)
+    varying.override({"s": [1], "g": [3], "new": [4, 5], "range": (0, 1)}, draw=False)
+    assert varying.space == {"s": [1], "range": (0, 1)}
+    assert varying.grid == {"g": [3], "new": [4, 5]}
+    assert (varying.points, varying.seed) == (2, 5)
+    other = Varying(grid={"g": [1, 2]})
+    other.draw(8, "lhs", None)
+    other.override({"more": [1]}, draw=True)
+    assert (other.grid, other.space) == ({}, {"g": [1, 2], "more": [1]})
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ __all__ = [
     "parse_indices",
     "parse_rerun",
     "parse_seconds",
+    "seconds_of",
     "tell",
 ]
 
-DIRECTORY: click.Path = click.Path(path_type=Path)
+DIRECTORY: click.Path = click.Path(path_type=Path, file_okay=False)
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|min|m|h|d|)", re.IGNORECASE)
 
@@ -40,8 +41,22 @@ class Command(click.Command):
 def parse_seconds(
     _ctx: click.Context, _param: click.Parameter, value: str | None
 ) -> float | str | None:
-    """Convert a duration, such as 90, 1.5h or 1h30m, to seconds; "5x median" stays as it is."""
-    if value is None or "median" in value:
+    """Convert the value of an option that is a duration."""
+    if value is None:
+        return None
+    try:
+        return seconds_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def seconds_of(value: str) -> float | str:
+    """Convert a duration, such as 90, 1.5h or 1h30m, to seconds; "5x median" stays as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if "median" in value:
         return value
     total, position = 0.0, 0
     text = value.strip()
@@ -49,7 +64,7 @@ def parse_seconds(
         total += float(match[1]) * _UNITS[match[2].lower()]
         position = match.end()
     if position < len(text) or not total or not math.isfinite(total):
-        raise click.BadParameter(
+        raise ValueError(
             f"{value!r} is no duration over 0; write 90, 90s, 15m or 1h30m, or 5x median"
         )
     return total

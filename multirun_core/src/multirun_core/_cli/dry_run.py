@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multirun_core._cli.common import one_line
 from multirun_core._cli.summary import short_path
 
+if TYPE_CHECKING:
+    from multirun_core._sweep.call import Call
+    from multirun_core._sweep.opening import Opened
+
 _RUNS_SHOWN = 3
+_RANGES_SHOWN = 20
 
 
 def show(arguments: dict[str, Any], count: int) -> str:
@@ -21,15 +26,17 @@ def show(arguments: dict[str, Any], count: int) -> str:
     from multirun_core._model.command import fill
     from multirun_core._sweep.call import check_call
     from multirun_core._sweep.layout import RUNS
+    from multirun_core._sweep.opening import preview
 
     call = check_call(**arguments)
     where = short_path(call.root)
+    opened = preview(call)
     record = call.runner_record
     options = ", ".join(f"{name}={value!r}" for name, value in record["options"].items())
     limits = {name: value for name, value in call.limits_record.items() if value}
     lines = [
         f"runs:      {count}",
-        f"directory: {where}{_state(call)}",
+        f"directory: {where}{_state(call, opened)}",
         f"runner:    {record['name']}" + (f" ({options})" if options else ""),
         "limits:    "
         + ", ".join(
@@ -40,33 +47,63 @@ def show(arguments: dict[str, Any], count: int) -> str:
     if call.policy.env:
         lines.append("variables: " + ", ".join(sorted(call.policy.env)))
     lines += [f"input:     {one.name}  ({one.linkage}: {one.source})" for one in call.inputs or []]
-    for index, text in enumerate((call.runs or [])[:_RUNS_SHOWN]):
+    todo: list[tuple[int | None, int, str]]
+    if opened is None:
+        todo = [(index, 1, text) for index, text in enumerate(call.runs or [])]
+    else:
+        todo = [(run.index, run.attempts + 1, run.params_json) for run in opened.todo]
+        lines += [f"note:      {note}" for note in opened.notes]
+        lines += _executed(opened)
+    for index, attempt, text in todo[:_RUNS_SHOWN]:
         params = json.loads(text)
         given = ", ".join(f"{name}={json.dumps(value)}" for name, value in params.items())
-        lines += ["", f"run {index}:  {given}"]
-        if not call.resume:
-            lines.append(f"  in:   {where}/{RUNS}/{index:06d}")
+        again = f" (attempt {attempt})" if attempt > 1 else ""
+        lines += ["", f"run {index}{again}:  {given}"]
+        lines.append(f"  in:   {where}/{RUNS}/{index or 0:06d}")
         lines.append(f"  does: {shlex.join(fill(call.cmd or [], params))}")
-    if count > _RUNS_SHOWN:
-        lines += ["", f"… and {count - _RUNS_SHOWN} more"]
+    if len(todo) > _RUNS_SHOWN:
+        lines += ["", f"… and {len(todo) - _RUNS_SHOWN} more"]
     lines += ["", "Nothing was created or started."]
     return "\n".join(one_line(line) for line in lines)
 
 
-def _state(call: Any) -> str:
+def _state(call: Call, opened: Opened | None) -> str:
     from multirun_core._sweep import segment
-    from multirun_core._sweep.layout import JOURNAL, is_own
-    from multirun_core.errors import SweepExistsError
+    from multirun_core._sweep.layout import JOURNAL
 
-    if not call.root.exists():
-        return " (new)"
-    begun = bool(segment.numbers(call.root / JOURNAL))
-    if begun and call.resume:
-        return " (resumed: what succeeded there is not run again, unless rerun)"
-    foreign = not call.root.is_dir() or any(not is_own(path.name) for path in call.root.iterdir())
-    if begun or foreign:
-        raise SweepExistsError(
-            f"{call.root} is there and not empty; choose another directory, or carry on with the "
-            "sweep in it by --resume"
-        )
-    return " (empty)"
+    if opened is None:
+        return " (empty)" if call.root.exists() else " (new)"
+    writer = segment.last_writer(call.root / JOURNAL)
+    if writer is not None and writer.alive is not False and not call.take_over:
+        return f" (resumed, once {writer.process}, which works on it, has ended)"
+    return " (resumed)"
+
+
+def _executed(opened: Opened) -> list[str]:
+    """Say which runs of a sweep that is resumed would be executed, and which not."""
+    total = len(opened.history.runs)
+    again = len(opened.again)
+    new = len({run.index for run in opened.todo} & {run.index for run in opened.new})
+    told = [f"{new} new"] if new else []
+    told += [f"{again} that had succeeded"] if again else []
+    tail = f" ({', '.join(told)})" if told else ""
+    lines = [f"executes:  {len(opened.todo)} of the sweep's {total} runs{tail}"]
+    if opened.todo:
+        indices = [run.index for run in opened.todo if run.index is not None]
+        lines.append(f"           {_ranges(indices)}")
+    if opened.excluded:
+        lines.append(f"skips:     {len(opened.excluded)} that have not ended and are not chosen")
+    return lines
+
+
+def _ranges(indices: list[int]) -> str:
+    """Return indices as the options for them take them, the first of many."""
+    parts: list[list[int]] = []
+    for index in sorted(indices):
+        if parts and parts[-1][1] == index - 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    texts = [f"{first}-{last}" if last > first else f"{first}" for first, last in parts]
+    more = ",…" if len(texts) > _RANGES_SHOWN else ""
+    return ",".join(texts[:_RANGES_SHOWN]) + more

@@ -57,10 +57,14 @@ def _find(path: Path, index: int) -> Run:
 
 
 def _nothing(run: Run, of_stderr: bool) -> str:
+    from multirun_core._staging.thin import was_thinned
+
     name, other = ("error", "") if of_stderr else ("output", " --stderr")
     if run.attempts == 0:
         why = "it was not started" if run.done else "it has not been started yet"
         return f"multirun: run {run.index} has printed nothing: {why}"
+    if run.done and was_thinned(run.cwd):
+        return f"multirun: the output of run {run.index} was not kept"
     hint = f"; look at its standard error with{other}" if other and run.stderr.exists() else ""
     return f"multirun: run {run.index} has printed nothing on its standard {name}{hint}"
 

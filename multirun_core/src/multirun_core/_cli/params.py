@@ -1,57 +1,41 @@
-"""Parameters on the command line: `-p NAME=VALUES`, and tables of runs.
+"""Parameters on the command line: `-p NAME=VALUES`.
 
 A value is a number, `true`, `false` or `null` as in JSON (`.5` and `1.` are numbers too), JSON in
 whole where it starts with `"`, `[` or `{`, and text otherwise. So `-p 'name="a,b"'` is one text
 with a comma, and `-p 'id="1"'` is the text 1. `START:STOP:STEP`, three numbers, is every number
 from START to STOP, counted in decimal arithmetic; STOP is one of them where it is hit.
+`LOW..HIGH`, two numbers and nothing else, is all numbers between, of which a sample is drawn.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
 import json
-import math
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeAlias
 
+from multirun_core._model.tables import NUMBER, plain_value
 from multirun_core.errors import UsageError
 
-_NUMBER = r"-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-_IS_NUMBER = re.compile(_NUMBER)
+Values: TypeAlias = list[Any] | tuple[float, float]
+"""A list of values, or the two ends of a range to draw from."""
+
 _IS_INTEGER = re.compile(r"-?(?:0|[1-9]\d*)")
-_IS_RANGE = re.compile(rf"({_NUMBER}):({_NUMBER}):({_NUMBER})")
-_WORDS = {"true": True, "false": False, "null": None}
+_IS_RANGE = re.compile(rf"({NUMBER}):({NUMBER}):({NUMBER})")
+_IS_SPAN = re.compile(rf"\s*({NUMBER})\.\.({NUMBER})\s*")
 _DECODER = json.JSONDecoder()
 _MAX_RANGE = 10_000_000
 
 
-def plain_value(text: str) -> Any:
-    """Return what a text means that is no JSON string, list or object."""
-    text = text.strip()
-    if text in _WORDS:
-        return _WORDS[text]
-    if not _IS_NUMBER.fullmatch(text):
-        return text
-    if _IS_INTEGER.fullmatch(text):
-        try:
-            return int(text)
-        except ValueError:  # thousands of digits
-            return text
-    number = float(text)
-    return number if math.isfinite(number) else text
-
-
-def parse_values(text: str) -> list[Any]:
+def parse_values(text: str) -> Values:
     """Return the values of one `-p`.
 
     Raises:
         UsageError: a value is empty or half JSON, or a range leads nowhere.
     """
+    if span := _IS_SPAN.fullmatch(text):
+        return plain_value(span[1]), plain_value(span[2])
     values: list[Any] = []
     position = 0
     while True:
@@ -62,7 +46,7 @@ def parse_values(text: str) -> list[Any]:
         position = end + 1
 
 
-def parse_param(text: str) -> tuple[str, list[Any]]:
+def parse_param(text: str) -> tuple[str, Values]:
     """Split `NAME=VALUES` and convert the values.
 
     Raises:
@@ -99,13 +83,27 @@ def _next_item(text: str, position: int) -> tuple[list[Any], int]:
     item = text[position:end].strip()
     if not item:
         raise UsageError('a value is empty; an empty text is written "", as in \'name=""\'')
+    if _IS_SPAN.fullmatch(item):
+        raise UsageError(
+            f"{item} is a range to draw from, which stands alone; a text that looks like this is "
+            f"written '\"{item}\"'"
+        )
     match = _IS_RANGE.fullmatch(item)
-    return (_range(item, *match.groups()) if match else [plain_value(item)]), end
-
-
-def _range(item: str, *texts: str) -> list[Any]:
-    start, stop, step = (Decimal(text) for text in texts)
+    if match is None:
+        return [plain_value(item)], end
     advice = f"; a text that looks like this is written '\"{item}\"'"
+    return stepped(match[1], match[2], match[3], advice), end
+
+
+def stepped(start_text: str, stop_text: str, step_text: str, advice: str = "") -> list[Any]:
+    """Return all numbers from a start to a stop, counted in decimal arithmetic.
+
+    Raises:
+        UsageError: they lead nowhere; ends with the advice.
+    """
+    texts = (start_text, stop_text, step_text)
+    item = ":".join(texts)
+    start, stop, step = (Decimal(text) for text in texts)
     if not step:
         raise UsageError(f"the range {item} has the step 0{advice}")
     if (stop - start) * step < 0:
@@ -119,129 +117,16 @@ def _range(item: str, *texts: str) -> list[Any]:
     return [float(value) for value in values]
 
 
-def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+def parse_params(texts: Sequence[str]) -> dict[str, Values]:
     """Convert all `-p` in their order.
 
     Raises:
         UsageError: one is wrong, or a name is given twice.
     """
-    grid: dict[str, list[Any]] = {}
+    found: dict[str, Values] = {}
     for text in texts:
         name, values = parse_param(text)
-        if name in grid:
+        if name in found:
             raise UsageError(f"-p {name} is given twice; write its values in one, as {name}=1,2")
-        grid[name] = values
-    return grid
-
-
-def combine(
-    rows: Sequence[Mapping[str, Any]], grid: Mapping[str, list[Any]]
-) -> tuple[int, Iterator[dict[str, Any]]]:
-    """Return the number of runs, and each row with each point of the grid, the last `-p` fastest.
-
-    Raises:
-        UsageError: a parameter is in a row and in the grid.
-    """
-    for number, row in enumerate(rows):
-        for name in grid:
-            if name in row:
-                raise UsageError(f"-p {name} is in the table of runs too (row {number}); drop one")
-    count = len(rows) * math.prod(len(values) for values in grid.values())
-    return count, _points(rows, grid)
-
-
-def _points(
-    rows: Iterable[Mapping[str, Any]], grid: Mapping[str, list[Any]]
-) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        for point in itertools.product(*grid.values()):
-            yield {**row, **dict(zip(grid, point, strict=True))}
-
-
-def read_table(source: str) -> list[dict[str, Any]]:
-    """Read the parameters of runs from a .csv, .json or .jsonl file; `-`: JSON lines from stdin.
-
-    In CSV a cell is typed like a value of `-p`, without ranges and commas; an empty one is null.
-
-    Raises:
-        UsageError: the file cannot be read, or is something else.
-    """
-    readers = {".csv": _read_csv, ".json": _read_json, ".jsonl": _read_lines}
-    try:
-        if source == "-":
-            return _read_lines(sys.stdin, "standard input")
-        reader = readers.get(Path(source).suffix.lower())
-        if reader is None:
-            raise UsageError(f"--runs {source}: its name must end in .csv, .json or .jsonl")
-        with Path(source).open(encoding="utf-8-sig", newline="") as file:
-            return reader(file, source)
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise UsageError(f"--runs {source}: cannot read it: {error}") from error
-
-
-def _read_csv(file: IO[str], source: str) -> list[dict[str, Any]]:
-    reader = csv.reader(file, strict=True)
-    header: list[str] = []
-    rows: list[dict[str, Any]] = []
-    for cells in reader:
-        if not cells:
-            continue
-        if not header:
-            header = [cell.strip() for cell in cells]
-            if not all(header) or len(set(header)) < len(header):
-                raise UsageError(
-                    f"--runs {source}: the first line must name each parameter once; it is {cells}"
-                )
-            continue
-        if len(cells) != len(header):
-            raise UsageError(
-                f"--runs {source}, line {reader.line_num}: there are {len(cells)} values for the "
-                f"{len(header)} parameters of the first line"
-            )
-        rows.append(dict(zip(header, map(_cell, cells), strict=True)))
-    return rows
-
-
-def _cell(text: str) -> Any:
-    stripped = text.strip()
-    if not stripped:
-        return None
-    if stripped[0] in '"[{':
-        try:
-            return json.loads(stripped)
-        except (ValueError, RecursionError):
-            return text
-    value = plain_value(stripped)
-    return text if isinstance(value, str) else value
-
-
-def _read_json(file: IO[str], source: str) -> list[dict[str, Any]]:
-    try:
-        rows = json.load(file)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--runs {source}: it is no JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise UsageError(f"--runs {source}: it must be a list of objects, one a run")
-    items: list[Any] = rows  # pyright: ignore[reportUnknownVariableType]
-    return [_row(row, f"--runs {source}, item {number}") for number, row in enumerate(items)]
-
-
-def _read_lines(file: IO[str], source: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        where = f"--runs {source}, line {number}"
-        try:
-            rows.append(_row(json.loads(line), where))
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, UsageError):
-                raise
-            raise UsageError(f"{where}: it is no JSON: {error}") from error
-    return rows
-
-
-def _row(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise UsageError(f"{where}: it must be an object of names and values, not {row!r}")
-    return row  # pyright: ignore[reportUnknownVariableType]
+        found[name] = values
+    return found

@@ -23,9 +23,15 @@ COMMANDS = {
     "logs": "Show what a run has printed.",
     "resume": "Carry on with a sweep that was interrupted.",
     "cancel": "Cancel runs of a sweep that is under way.",
+    "clean": "Remove a sweep, or thin it to its results.",
+    "init": "Write a sweep file to begin with.",
     "runners": "List the runners there are, and their options.",
+    "completion": "Print what makes a shell complete commands and options.",
     "demo": "Run a small Monte Carlo study to see what it is like.",
 }
+COMPLETE = "_MULTIRUN_COMPLETE"
+"""The variable by which a shell asks what could be completed."""
+
 # Errors that are no wrong use: something went wrong on the way.
 _TROUBLE = (
     errors.JournalError,
@@ -57,7 +63,7 @@ class Program(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is meant, or say which one may be."""
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             close = get_close_matches(name, COMMANDS, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise click.UsageError(f"there is no command {name!r}.{hint}", ctx)
@@ -127,7 +133,7 @@ def carry_out(arguments: Sequence[str] | None) -> int:
     meta: dict[str, Any] = {}
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the program lives
-    if "_MULTIRUN_COMPLETE" in os.environ:  # a shell asks what could be completed
+    if COMPLETE in os.environ:  # a shell asks what could be completed
         return int(program.main(words, "multirun") or 0)
     try:
         with program.make_context("multirun", words if asked else ["--help"]) as context:

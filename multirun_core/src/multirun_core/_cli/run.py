@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from multirun_core._cli.common import Command, parse_rerun, parse_seconds
+from multirun_core._cli import complete
+from multirun_core._cli.common import DIRECTORY, Command, parse_rerun, parse_seconds
 from multirun_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from multirun_core._cli.varying import Varying
 
 _HELP = """Run COMMAND with many parameter sets, each in a directory of its own.
 
 Each run gets its parameters in params.json, in its environment as MULTIRUN_PARAM_NAME, in place
 of {NAME} in COMMAND, and in Python by getRunParams(). What it posts (by postRunResults(), or by
 writing results.json) becomes its row of the table. Options come before COMMAND; all that follows
-is its own.
+is its own. A sweep file, which multirun init writes, says all of this; options override it.
 
 \b
 Examples:
   multirun run -p mass=1,2,5 -p drag=0.1:0.5:0.1 -i simulate.py -o study -- python simulate.py
-  multirun run -p seed=1:100:1 -r local -R max_parallel=auto -- ./solve --seed {seed}
+  multirun run --sample 64 --method sobol -p mass=0.5..5 -p mode=a,b -- ./solve {mass} {mode}
   multirun run --runs table.csv -i mesh.dat:link -o study --timeout 1h --retries 1 -- ./solve
   multirun run -p mass=1,2,5,9 -i simulate.py -o study --resume -- python simulate.py
+  multirun run sweep.toml --profile cluster -p mass=7
 
 \b
 Values of -p, with commas between; several -p make a grid, the last one changing fastest:
   1, 0.5, true, null   a number, a boolean, null (as in JSON); anything else is text
   0.1:0.5:0.1          from 0.1 to 0.5 in steps of 0.1, both ends included
+  0.5..5               with --sample: any number between
   'name="a,b"'         JSON where it starts with a quote or bracket: a text with a comma,
   'point=[1,2],[3,4]'  lists; 'id="1"' is the text 1
 
@@ -39,6 +46,7 @@ Where standard output is no terminal, the sweep's directory is printed on it.
 
 Exit status: 0 if all runs succeeded, 1 if not, 2 for wrong use.
 """
+_FROM_FILE = "multirun_core.from_file"
 _LINKAGES = ("copy", "shared", "link")
 
 
@@ -85,7 +93,27 @@ def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-@click.command("run", cls=Command, help=_HELP, context_settings={"allow_interspersed_args": False})
+class _Run(Command):
+    """Takes options after the name of a sweep file too, but never those of a command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find out which of the two there is: a file is the first word, and not behind `--`."""
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        found = given.get("cmd")
+        rest = cast("tuple[str, ...]", found) if isinstance(found, tuple) else ()
+        before = args[: len(args) - len(rest)]
+        if rest and rest[0].endswith(".toml") and before[-1:] != ["--"]:
+            ctx.meta[_FROM_FILE] = True
+            ctx.allow_interspersed_args = True
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Name both ways of calling it."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] [--] COMMAND...")
+        formatter.write_usage(ctx.command_path, "SWEEP.toml [OPTIONS] [-- COMMAND...]")
+
+
+@click.command("run", cls=_Run, help=_HELP, context_settings={"allow_interspersed_args": False})
 @click.option(
     "-p",
     "--param",
@@ -98,8 +126,33 @@ def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
     "--runs",
     "table",
     metavar="FILE",
+    shell_complete=complete.files,
     help="Parameters from a .csv, .json or .jsonl file, one run a row (- for JSON lines "
     "from standard input); with -p, each row with each point of the grid.",
+)
+@click.option(
+    "--sample",
+    "points",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Draw N points of the space of all -p instead of taking their grid.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["lhs", "sobol", "random"]),
+    help="How points are drawn: Latin hypercube (the default), Sobol sequence, independently.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Execute each with N random seeds, as the parameter seed.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="S",
+    help="What sample and seeds are derived from; by default 0.",
 )
 @click.option(
     "-i",
@@ -107,22 +160,22 @@ def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
     "inputs",
     multiple=True,
     metavar="PATH[:LINKAGE[:RENAME]]",
+    shell_complete=complete.files,
     help="A file or directory that each run gets.",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=DIRECTORY,
     metavar="DIR",
     help="New directory for the sweep; by default a time-stamped one here.",
 )
 @click.option(
     "-r",
     "--runner",
-    default="local",
-    show_default=True,
     metavar="NAME",
-    help="What carries the runs out; see multirun runners.",
+    shell_complete=complete.runners,
+    help="What carries the runs out, by default local; see multirun runners.",
 )
 @click.option(
     "-R",
@@ -130,6 +183,7 @@ def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
     "options",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete.runner_options,
     help="An option of the runner, such as max_parallel=8; see multirun runners NAME.",
 )
 @click.option(
@@ -147,10 +201,14 @@ def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--on-retry",
     type=click.Choice(["restore", "keep"]),
-    default="restore",
-    show_default=True,
     help="Before a further attempt, put the run directory back as it "
-    "was, or keep what is there (checkpoints).",
+    "was (the default), or keep what is there (checkpoints).",
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["all", "failed", "results"]),
+    help="Which directories of finished runs stay: all (the default), those of failed runs, or "
+    "only results.",
 )
 @click.option(
     "--max-failures",
@@ -186,51 +244,99 @@ def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
     default=None,
     help="Show the bar anyway, or nothing; by default a bar on a terminal.",
 )
+@click.option(
+    "--profile", metavar="NAME", help="Lay [profile.NAME] of the sweep file over the rest of it."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run where; create nothing.")
-@click.argument("cmd", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND...")
+@click.argument(
+    "cmd",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[--] COMMAND...",
+    shell_complete=complete.files,
+)
 def command(
     params: tuple[str, ...],
     table: str | None,
+    points: int | None,
+    method: Any,
+    seeds: int | None,
+    seed: int | None,
     inputs: tuple[str, ...],
     output: Path | None,
-    runner: str,
+    runner: str | None,
     options: tuple[str, ...],
     env: tuple[str, ...],
+    profile: str | None,
     progress: bool | None,
     dry_run: bool,
     cmd: tuple[str, ...],
     **rest: Any,
 ) -> int:
     """Run a command with many parameter sets."""
-    from multirun_core._cli import params as reading
+    from multirun_core._cli.sweep_file import Plan, read_plan
 
-    if not cmd:
+    plan = Plan()
+    if click.get_current_context().meta.get(_FROM_FILE):
+        plan, cmd = read_plan(Path(cmd[0]), profile), cmd[1:]
+    elif profile is not None:
+        raise UsageError("--profile is for sweep files, as in multirun run sweep.toml --profile x")
+    if runner is not None and runner != plan.runner:
+        plan.runner, plan.runner_options = runner, {}
+    name = plan.runner or "local"
+    _vary(plan.varying, params, table, points, method, seeds, seed)
+    if not (cmd or plan.cmd):
         raise UsageError("there is no command; write it at the end, as in … -- python simulate.py")
-    if not params and table is None:
+    if plan.varying.empty:
         raise UsageError(
             "there are no parameters; give some, as in -p mass=1,2,5 or --runs table.csv"
         )
-    grid = reading.parse_grid(params)
-    rows: list[dict[str, Any]] = [{}] if table is None else reading.read_table(table)
-    count, points = reading.combine(rows, grid)
+    runs = plan.varying.build()
     arguments: dict[str, Any] = {
-        "runs": points,
-        "cmd": list(cmd),
-        "output_path": output,
-        "input_files": [parse_input(text) for text in inputs],
-        "runner": runner,
-        "runner_options": _runner_options(runner, options),
-        "env": parse_env(env),
-        **rest,
+        "runs": runs,
+        "cmd": list(cmd) or plan.cmd,
+        "output_path": output or plan.output,
+        "input_files": [*plan.inputs, *map(parse_input, inputs)],
+        "runner": name,
+        "runner_options": {**plan.runner_options, **_runner_options(name, options)},
+        "env": {**plan.env, **(parse_env(env) or {})} or None,
+        **plan.rest,
+        **{key: value for key, value in rest.items() if value is not None},
     }
-    if rest["rerun"] is not None and output is None:
+    if rest["rerun"] is not None and arguments["output_path"] is None:
         raise UsageError("--rerun needs the sweep's directory; give it by -o DIR")
     if dry_run:
         from multirun_core._cli.dry_run import show
 
-        click.echo(show(arguments, count))
+        click.echo(show(arguments, len(runs)))
         return 0
     from multirun_core._cli.summary import carry_out
     from multirun_core._sweep.api import start
 
     return carry_out(lambda: start(progress=progress, **arguments), progress=progress)
+
+
+def _vary(
+    varying: Varying,
+    params: tuple[str, ...],
+    table: str | None,
+    points: int | None,
+    method: Any,
+    seeds: int | None,
+    seed: int | None,
+) -> None:
+    """Lay what the command line says varies over what the sweep file says.
+
+    Raises:
+        UsageError: it does not read, or does not fit.
+    """
+    from multirun_core._cli.params import parse_params
+    from multirun_core._model.tables import read_lines, read_table
+
+    if table is not None:
+        from_stdin = table == "-"
+        varying.rows = read_lines(sys.stdin, "standard input") if from_stdin else read_table(table)
+    varying.draw(points, method, seed)
+    varying.override(parse_params(params), draw=points is not None)
+    if seeds is not None:
+        varying.repeats = seeds

@@ -20,6 +20,7 @@ _HELP = """Show how many runs of the sweep in DIR have which status, and who wor
 \b
 Examples:
   multirun status study
+  multirun status study --watch
   multirun status study --json | jq .failure
 """
 _WINDOW_SECONDS = 600.0
@@ -29,10 +30,21 @@ _STATUSES = ("success", "failure", "skipped", "running", "pending")
 @click.command("status", cls=Command, help=_HELP)
 @click.argument("path", metavar="DIR", type=DIRECTORY)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def command(path: Path, as_json: bool) -> int:
+@click.option(
+    "--watch",
+    "-w",
+    is_flag=True,
+    help="Go on until the sweep has ended: redraw on a terminal, else a line at each change.",
+)
+def command(path: Path, as_json: bool, watch: bool) -> int:
     """Show how far a sweep is."""
     from multirun_core._sweep.sweep import Sweep
 
+    if watch:
+        from multirun_core._cli.watch import watch_status
+
+        watch_status(path, as_json=as_json)
+        return 0
     told = tell_status(Sweep.open(path), time.time())
     click.echo(json.dumps(told, indent=1) if as_json else as_text(told))
     return 0
@@ -104,3 +116,18 @@ def _driver_text(told: dict[str, Any]) -> str:
     left = told["total"] - told["success"]
     hint = f"; multirun resume carries on with {left} runs" if left else ""
     return f"{who} has {'ended' if driver['finished'] else 'died'}{hint}"
+
+
+def as_line(told: dict[str, Any]) -> str:
+    """Return the state of a sweep as one line."""
+    parts = [f"{told['complete']}/{told['total']} done"]
+    for status, word in (("failure", "failed"), ("skipped", "skipped"), ("running", "running")):
+        if told[status]:
+            parts.append(f"{told[status]} {word}")
+    if told["runs_per_second"]:
+        parts.append(rate_text(told["runs_per_second"]))
+        parts.append(f"about {duration_text(told['seconds_left'])} left")
+    driver = told["driver"]
+    if driver is None or driver["alive"] is False:
+        parts.append(f"driver: {_driver_text(told)}")
+    return one_line(", ".join(parts))
