@@ -7,11 +7,11 @@ from pathlib import Path
 
 import optuna
 from multirun_core import Run, multirun
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 
 HERE = Path(__file__).resolve().parent
 TRIALS, AT_ONCE = 40, 2
-SPACE = {"x": FloatDistribution(-2, 2), "y": FloatDistribution(-1, 3)}
+SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(-2, 2), "y": FloatDistribution(-1, 3)}
 
 
 def main() -> None:

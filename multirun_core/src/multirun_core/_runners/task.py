@@ -33,6 +33,7 @@ from multirun_core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from multirun_core._model.run import Keeper
     from multirun_core._model.status import RunStatus
     from multirun_core._transport.process import ProcessId
 
@@ -361,6 +362,8 @@ class TaskRunner(AbstractRunner):
         while True:
             end = await self._attempt(run, last)
             made, last = made + 1, end
+            if end.ok and run.keeper is not None:
+                await self._conclude(run, run.keeper, end)
             self._learn(run, end)
             delay = None if end.ok else self.limits(run).delay(made, end.cause)
             if delay is None:
@@ -415,6 +418,13 @@ class TaskRunner(AbstractRunner):
         if run.status == "running":
             run.status = "pending"
         return await self._attempt(run, last)
+
+    async def _conclude(self, run: Run, keeper: Keeper, end: ExitStatus) -> None:
+        try:
+            await keeper.conclude(run)
+        except asyncio.CancelledError:
+            await self._finish(run, "success", end)
+            raise
 
     async def _finish_cancelled(self, run: Run, last: ExitStatus | None) -> None:
         """A running run failed; one between attempts failed as its last did; others never began."""

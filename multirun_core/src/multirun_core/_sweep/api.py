@@ -36,6 +36,7 @@ from multirun_core.errors import SweepError
 if TYPE_CHECKING:
     from multirun_core._model.files import FileResource
     from multirun_core._model.resources import Needs
+    from multirun_core._sweep.collect import Collect
     from multirun_core._sweep.sweep import Sweep
 
 
@@ -62,6 +63,7 @@ def multirun(
     observers: Iterable[object] = (),
     wait: bool = True,
     resources: Needs | None = None,
+    collect: Collect | None = None,
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories, and wait for the end.
 
@@ -108,6 +110,10 @@ def multirun(
         resources: for what depends on the parameters: a function that takes those of a run and
             returns any of `{"cpus": 2, "memory": "4GiB", "gpus": 1}`. It is called for each
             attempt of a run; where it fails, so does that run.
+        collect: how results are taken from what a program that cannot post them wrote: a
+            function of the run directory, or rules: "out.json", "table.csv", "re:energy =
+            (?P<energy>.*)" for standard output, "log.txt:re:…" for a file. Where that fails, the
+            run has succeeded all the same, without a result.
 
     Returns:
         The sweep. Runs that failed are rows in it, not exceptions.
@@ -143,6 +149,7 @@ def multirun(
             observers=observers,
             wait=wait,
             resources=resources,
+            collect=collect,
         )
     except Interrupted as interrupted:
         _pass_on(interrupted.signum)
@@ -171,6 +178,7 @@ async def multirunAsync(
     observers: Iterable[object] = (),
     wait: bool = True,
     resources: Needs | None = None,
+    collect: Collect | None = None,
 ) -> Sweep:
     """Run a command with varying parameters in distinct directories.
 
@@ -199,6 +207,7 @@ async def multirunAsync(
         observers: objects with hooks that are told of the sweep.
         wait: False to return at once; `async with sweep:` or `await sweep.finished()` waits.
         resources: what a run needs, by its parameters.
+        collect: how results are taken from what the program wrote.
 
     Returns:
         The sweep.
@@ -224,6 +233,7 @@ async def multirunAsync(
         on_retry=on_retry,
         keep=keep,
         resources=resources,
+        collect=collect,
     )
     call.stay_open = not wait
     conductor = Conductor(call, Reporter(progress), check=check, observers=observers)

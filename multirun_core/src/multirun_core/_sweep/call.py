@@ -20,6 +20,7 @@ from multirun_core._runners.task import TaskRunner
 from multirun_core._staging.inputs import Input, check_inputs
 from multirun_core._staging.store import InputRecord, stored_names
 from multirun_core._staging.thin import Keep
+from multirun_core._sweep.collect import Collect, Collector, check_collect
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
 from multirun_core.errors import SweepNotFoundError, UsageError
@@ -55,6 +56,7 @@ class Call:
         accept_changes: whether a changed command or input is accepted.
         take_over: whether to take the sweep over from a driver that may be alive.
         stay_open: whether further runs may come until the sweep is closed.
+        collector: takes the results of programs that do not post them.
     """
 
     root: Path
@@ -72,6 +74,7 @@ class Call:
     accept_changes: bool = False
     take_over: bool = False
     stay_open: bool = False
+    collector: Collector | None = None
 
     @property
     def limits_record(self) -> dict[str, Any]:
@@ -136,6 +139,7 @@ def check_call(
     on_retry: OnRetry = "restore",
     keep: Keep = "all",
     resources: Needs | None = None,
+    collect: Collect | None = None,
 ) -> Call:
     """Check the arguments of `multirun`; creates nothing.
 
@@ -176,6 +180,7 @@ def check_call(
         keep=keep,
         accept_changes=accept_changes,
         take_over=take_over,
+        collector=check_collect(collect),
     )
 
 

@@ -12,7 +12,7 @@ from multirun_core._model.policy import Policy
 from multirun_core._model.status import TERMINAL
 from multirun_core._sweep import results
 from multirun_core._sweep.layout import RUNS
-from multirun_core.errors import RunnerClosedError
+from multirun_core.errors import ResultsError, RunnerClosedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -71,6 +71,8 @@ class Reader:
         """Load what the run posted: only an attempt whose end is recorded has a result."""
         if run.status not in TERMINAL or run.started is None:
             return None
+        if run.result_error is not None:
+            raise ResultsError(run.result_error)
         if run.inline_result is not None:
             return results.from_peek(run.inline_result)
         return results.load(self.directory(run), allow_pickle=self.allow_pickle)
@@ -81,6 +83,10 @@ class Reader:
         self.counts[run.status] += 1
 
     async def prepare(self, run: Run) -> None:
+        """Refuse: nothing is executed here."""
+        raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be executed")
+
+    async def conclude(self, run: Run) -> None:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be executed")
 

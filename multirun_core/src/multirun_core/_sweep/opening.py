@@ -265,6 +265,7 @@ def await_guardians(history: History, *, end_them: bool) -> None:
         if end_them and guardian.alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(guardian.pid, signal.SIGTERM)
+                os.kill(guardian.pid, signal.SIGCONT)  # one that is suspended would not hear it
         while guardian.alive():
             if time.monotonic() > deadline:
                 raise SweepLockedError(
