@@ -218,7 +218,7 @@ class DriverFaults(KitBase):
         check_whole(sweep, kills=1)
         before = (path / "journal" / "0001.jsonl").read_bytes()
         driver.send_signal(signal.SIGCONT)
-        self._await_end(driver, 1)
+        self._await_end(driver, 1, -signal.SIGTERM)
         after = (path / "journal" / "0001.jsonl").read_bytes()
         expect(after, before, "a superseded driver writes nothing more")
         check_whole(sweep, kills=1)
