@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import optuna
-from multirun_core import Run, multirun
 from optuna.distributions import BaseDistribution, FloatDistribution
+
+from multirun_core import Run, multirun
 
 HERE = Path(__file__).resolve().parent
 TRIALS, AT_ONCE = 40, 2
