@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multirun_core._model.files import FileResource
+from multirun_core._runners.task import TaskRunner
 from multirun_core._sweep.sweep import Sweep
 from multirun_core.testing.base import KitBase
 from multirun_core.testing.contract import WAIT_FOR, fresh
 from multirun_core.testing.execution import run_file
 from multirun_core.testing.promises import HOSTILE, expect, promise, requires, sh, told
+
+if TYPE_CHECKING:
+    from multirun_core._runners.base import AbstractRunner
 
 PARAMS = {"text": HOSTILE, "list": [1, 2.5, None, {"deep": [True, "\u00e9"]}], "n": -3}
 POST = 'printf "%s" "$MULTIRUN_ATTEMPT" > part && mv part results.json'
@@ -23,6 +29,13 @@ class SweepChecks(KitBase):
     def _program(self, *lines: str) -> list[str]:
         imports = "from multirun_core import getRunParams, postRunResults"
         return [self.python, "-c", "\n".join([imports, *lines])]
+
+    def _soon_again(self) -> AbstractRunner:
+        """Return a new runner that waits less than a second before a further attempt."""
+        runner = self.make_runner()
+        if isinstance(runner, TaskRunner):
+            runner.policy = replace(runner.policy, retry_delay=0.05)
+        return runner
 
     def test_the_variables_of_a_run_are_set(self, tmp_path: Path) -> None:
         names = ("MULTIRUN_INDEX", "MULTIRUN_ATTEMPT", "MULTIRUN_PARAM_TEXT", "MULTIRUN_PARAM_LIST")
@@ -81,20 +94,24 @@ class SweepChecks(KitBase):
 
     def test_a_failed_run_is_tried_again(self, tmp_path: Path) -> None:
         script = f"{POST}; test $MULTIRUN_PARAM_N = 0 || test $MULTIRUN_ATTEMPT = 2"
-        sweep = self.run_sweep(2, sh(script), tmp_path / "s", retries=1)
+        sweep = self.run_sweep(2, sh(script), tmp_path / "s", runner=self._soon_again(), retries=1)
         promised = "a failed run is tried again, and the attempt is counted in its environment"
         seen = [(run.status, run.attempts, run.result) for run in sweep.runs]
         expect(seen, [("success", 1, 1), ("success", 2, 2)], promised)
 
     def test_a_run_is_tried_no_more_often_than_asked(self, tmp_path: Path) -> None:
-        sweep = self.run_sweep(1, sh("exit 3"), tmp_path / "s", retries=1)
+        sweep = self.run_sweep(
+            1, sh("exit 3"), tmp_path / "s", runner=self._soon_again(), retries=1
+        )
         run = sweep.runs[0]
         promised = "a run is tried once more with retries=1, and then has failed"
         expect((run.status, run.attempts), ("failure", 2), promised)
 
     def test_a_further_attempt_starts_clean(self, tmp_path: Path) -> None:
         script = f"test $MULTIRUN_ATTEMPT = 2 || {{ echo x > rest; {POST}; exit 1; }}; ls > listed"
-        run = self.run_sweep(1, sh(script), tmp_path / "s", retries=1).runs[0]
+        run = self.run_sweep(
+            1, sh(script), tmp_path / "s", runner=self._soon_again(), retries=1
+        ).runs[0]
         listed = [name for name in run_file(run.cwd / "listed").split() if name != "listed"]
         promised = "a further attempt finds the directory as staged"
         rest = sorted(set(listed) - {"params.json", "stdout.txt", "stderr.txt"})
