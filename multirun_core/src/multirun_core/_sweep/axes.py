@@ -6,26 +6,36 @@ import json
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any, NamedTuple, TypeAlias
 
-RUN, REPEAT = "run", "repeat"
 _SPARSE = 4  # a grid with more points than so many for each run is none
+
+
+class Dimension(Enum):
+    """A dimension that is no parameter."""
+
+    RUN = "run"
+    REPEAT = "repeat"
+
+
+Axis: TypeAlias = str | Dimension
 
 
 class Axes(NamedTuple):
     """How runs lie.
 
     Attributes:
-        sizes: the length of each dimension by its name: of the parameters that span a grid, and
-            of `REPEAT` where some have equal parameters; or of `RUN` alone.
+        sizes: the length of each dimension: of the parameters that span a grid, and of `REPEAT`
+            where some runs have equal parameters; or of `RUN` alone.
         labels: for each parameter that varies, the dimension that it varies along, and its values
             there; None where a run has it not.
         constants: the parameters that all runs have alike.
         places: where each run lies: an index along each dimension.
     """
 
-    sizes: dict[str, int]
-    labels: dict[str, tuple[str, list[Any]]]
+    sizes: dict[Axis, int]
+    labels: dict[str, tuple[Axis, list[Any]]]
     constants: dict[str, Any]
     places: list[tuple[int, ...]]
 
@@ -36,7 +46,7 @@ def find_axes(params: Sequence[Mapping[str, Any]]) -> Axes:
     Parameters with more than one value span a grid, if every set has them and the grid has not
     many more points than there are sets. A parameter that follows from another is no axis of its
     own but has its values along that one's: the wind that belongs to each case. Where all follow
-    from one, and where there is no grid, there is one dimension, `RUN`.
+    from one, and where there is no grid, there is one dimension, `Dimension.RUN`.
     """
     names = list(dict.fromkeys(name for one in params for name in one))
     codes = {name: _codes(name, params) for name in names}
@@ -49,8 +59,10 @@ def find_axes(params: Sequence[Mapping[str, Any]]) -> Axes:
         grid = _grid(own, leaders, params, codes)
         if math.prod(grid.sizes.values()) <= _SPARSE * len(params):
             return grid._replace(constants=constants)
-    labels = {name: (RUN, [one.get(name) for one in params]) for name in varying}
-    return Axes({RUN: len(params)}, labels, constants, [(n,) for n in range(len(params))])
+    labels: dict[str, tuple[Axis, list[Any]]] = {
+        name: (Dimension.RUN, [one.get(name) for one in params]) for name in varying
+    }
+    return Axes({Dimension.RUN: len(params)}, labels, constants, [(n,) for n in range(len(params))])
 
 
 def _codes(name: str, params: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -93,8 +105,8 @@ def _grid(
     params: Sequence[Mapping[str, Any]],
     codes: Mapping[str, Sequence[int]],
 ) -> Axes:
-    sizes: dict[str, int] = {}
-    labels: dict[str, tuple[str, list[Any]]] = {}
+    sizes: dict[Axis, int] = {}
+    labels: dict[str, tuple[Axis, list[Any]]] = {}
     along: list[list[int]] = []
     for axis in own:
         example: dict[int, Mapping[str, Any]] = {}  # a parameter set for each value
@@ -116,7 +128,7 @@ def _grid(
         repeats.append(times[place])
         times[place] += 1
     if any(repeats):
-        sizes[REPEAT] = max(repeats) + 1
+        sizes[Dimension.REPEAT] = max(repeats) + 1
         places = [(*place, repeat) for place, repeat in zip(places, repeats, strict=True)]
     return Axes(sizes, labels, {}, places)
 

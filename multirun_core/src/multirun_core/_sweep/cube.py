@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from multirun_core._sweep.axes import REPEAT, RUN, Axes, find_axes
+from multirun_core._sweep.axes import Axes, Dimension, find_axes
 from multirun_core._sweep.table import Names, Row, rows
 from multirun_core.errors import UsageError
 
@@ -47,7 +47,7 @@ def to_xarray(runs: Sequence[Run]) -> xr.Dataset:
         ) from error
     runs = list(runs)
     axes = find_axes([run.params for run in runs])
-    names = Names(reserved=[name for name in (RUN, REPEAT) if name in axes.sizes])
+    names = Names(reserved=[axis.value for axis in axes.sizes if isinstance(axis, Dimension)])
     return xr.Dataset(*_Cube(numpy, axes, names, list(rows(runs, names))).parts())
 
 
@@ -60,7 +60,8 @@ class _Cube:
         self._names = names
         self._table = table
         self._dims = {
-            axis: axis if axis in (RUN, REPEAT) else names.param(axis) for axis in axes.sizes
+            axis: axis.value if isinstance(axis, Dimension) else names.param(axis)
+            for axis in axes.sizes
         }
         self._shape = tuple(axes.sizes.values())
         strides = [math.prod(self._shape[n + 1 :]) for n in range(len(self._shape))]
@@ -78,8 +79,8 @@ class _Cube:
         }
         for name, value in self._axes.constants.items():
             coords[self._names.param(name)] = ((), self._labels([value]).reshape(()))
-        if RUN in self._axes.sizes:
-            coords[RUN] = (RUN, self._np.array([row.number for row in table], dtype="int64"))
+        if (run := self._dims.get(Dimension.RUN)) is not None:
+            coords[run] = (run, self._np.array([row.number for row in table], dtype="int64"))
         variables: dict[str, Any] = {
             "status": self._spread([row.facts["status"] for row in table], "", object),
             "index": self._spread([row.number for row in table], -1, "int64"),
