@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import email
-import os
-import shutil
-import subprocess
-import sys
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .clean import ROOT, Environment, build
+
 PROJECT = ROOT / "multirun_core"
 SOURCES = PROJECT / "src"
-
-
-def run(*words: str | Path, cwd: Path) -> str:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        words,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def sources() -> set[str]:
@@ -47,11 +27,7 @@ def sources() -> set[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the source archive, and the wheel from that, in a copy of the project."""
-    place = tmp_path_factory.mktemp("build")
-    project = place / "multirun_core"
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__", "dist"))
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", cwd=project)
-    return place / "dist"
+    return build(PROJECT, tmp_path_factory.mktemp("build"))
 
 
 @pytest.fixture(scope="module")
@@ -95,23 +71,20 @@ def test_source_archive_holds_what_the_wheel_is_made_of(built: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_wheel_works_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
-    place = tmp_path / "an environment"
-    venv.create(place, with_pip=True)
-    python, program = place / "bin" / "python", place / "bin" / "multirun"
-    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel, cwd=tmp_path)
-    assert run(program, "--version", cwd=tmp_path).startswith("multirun 0.")
-    where = run(python, "-c", "import multirun_core; print(multirun_core.__file__)", cwd=tmp_path)
-    assert Path(where.strip()).is_relative_to(place.resolve())
+    environment = Environment(tmp_path)
+    environment.install(wheel)
+    place = environment.place
+    assert environment.multirun("--version").startswith("multirun 0.")
+    where = environment.execute("import multirun_core; print(multirun_core.__file__)")
+    assert Path(where.strip()).is_relative_to(environment.programs.parent.resolve())
 
-    (tmp_path / "double.py").write_text(
+    (place / "double.py").write_text(
         "from multirun_core import getRunParams, postRunResults\n"
         "postRunResults({'y': 2 * getRunParams()['x']})\n"
     )
-    sweep = tmp_path / "a sweep"
+    sweep = place / "a sweep"
     words = ("run", "-p", "x=1,2,3", "-i", "double.py", "-o", sweep, "--", "python", "double.py")
-    run(program, *words, cwd=tmp_path)
-    table = run(program, "results", sweep, "--format", "csv", cwd=tmp_path).splitlines()
+    environment.multirun(*words)
+    table = environment.multirun("results", sweep, "--format", "csv").splitlines()
     column = table[0].split(",").index("y")
     assert [line.split(",")[column] for line in table[1:]] == ["2", "4", "6"]
-    installed = run(python, "-m", "pip", "list", "--format", "freeze", cwd=tmp_path)
-    assert "pandas" not in installed

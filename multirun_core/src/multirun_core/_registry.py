@@ -237,7 +237,7 @@ class Registry:
 
     def _not_found(self, name: str) -> str:
         there = {one.spec.name: one for one in self.installed()}
-        close = get_close_matches(name, [*there, *KNOWN], n=1)
+        close = [] if name in KNOWN else get_close_matches(name, [*there, *KNOWN], n=1)
         lines = [f"no runner named {name!r}." + (f" Did you mean {close[0]!r}?" if close else "")]
         lines.append(
             "  installed:      "
