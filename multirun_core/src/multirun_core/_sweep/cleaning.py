@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from multirun_core._sweep import segment
 from multirun_core._sweep.history import History
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL, MANIFEST, RUNS, is_own
-from multirun_core._sweep.opening import await_guardians, claim
+from multirun_core._sweep.opening import await_guardians, claim, give_up
 from multirun_core._sweep.thinning import thin_run
 from multirun_core.errors import JournalError, SweepError, SweepLockedError, SweepNotFoundError
 
@@ -98,7 +97,7 @@ def thin_sweep(root: Path, keep: Keep) -> tuple[int, int]:
         await_guardians(history, end_them=False)
         for run in Reader(root, [], history.runs, allow_pickle=False).runs:
             before = was_thinned(run.cwd)
-            if drops(keep, run.status):
+            if run.result_error is None and drops(keep, run.status):
                 try:
                     thin_run(run, run.status)
                 except OSError as error:
@@ -124,21 +123,27 @@ def remove_sweep(root: Path) -> None:
     check_cleanable(root)
     check_only_ours(root)
     number = claim(root / JOURNAL, take_over=False)
-    with contextlib.suppress(JournalError, SweepNotFoundError):
-        # Of a damaged journal nothing more can be learnt, and it is to go.
-        await_guardians(History.read(root, below=number), end_them=False)
-    (root / MANIFEST).unlink(missing_ok=True)
-    for name in _names(root):
-        if name != JOURNAL:
-            remove(str(root / name))
-    journal = root / JOURNAL
-    own = segment.path_of(journal, number)
-    for name in _names(journal):
-        if name != own.name:
-            remove(str(journal / name))
+    try:
+        with contextlib.suppress(JournalError, SweepNotFoundError):
+            # Of a damaged journal nothing more can be learnt, and it is to go.
+            await_guardians(History.read(root, below=number), end_them=False)
+        (root / MANIFEST).unlink(missing_ok=True)
+        _remove_all(root, but=JOURNAL)
+        journal, own = root / JOURNAL, segment.path_of(root / JOURNAL, number)
+        _remove_all(journal, but=own.name)
+    except BaseException:
+        give_up(root, number, "cleaned")
+        raise
+    segment.let_go(own)
     own.unlink()
     journal.rmdir()
     root.rmdir()
+
+
+def _remove_all(path: Path, *, but: str) -> None:
+    for name in _names(path):
+        if name != but:
+            remove(str(path / name))
 
 
 @contextlib.contextmanager
@@ -147,8 +152,7 @@ def _claimed(root: Path) -> Generator[int, None, None]:
     try:
         yield number
     finally:
-        with segment.path_of(root / JOURNAL, number).open("ab") as file:
-            file.write(segment.encode({"event": "close", "time": time.time(), "why": "clean"}))
+        give_up(root, number, "cleaned")
 
 
 def _names(path: Path) -> list[str]:

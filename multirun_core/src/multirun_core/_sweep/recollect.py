@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._inrun import store_results
+from multirun_core._staging.thin import was_thinned
 from multirun_core._sweep import results, segment
 from multirun_core._sweep.collect import Collector, collect
 from multirun_core._sweep.layout import JOURNAL
@@ -32,7 +33,11 @@ def recollect(keeper: Reader, collector: Collector) -> None:
     try:
         with path.open("ab") as file:
             for run in keeper.runs:
-                if run.status == "success" and run.started is not None:
+                if (
+                    run.status == "success"
+                    and run.started is not None
+                    and not was_thinned(keeper.directory(run))  # its result is all that is left
+                ):
                     file.write(segment.encode(_collected(keeper, run, collector)))
             file.flush()
             os.fsync(file.fileno())

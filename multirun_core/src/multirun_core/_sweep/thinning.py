@@ -34,7 +34,8 @@ class Thinner:
     """Thins what a sweep is not to keep.
 
     A failed run keeps its directory where a further attempt may go on from what is there: with
-    `on_retry="keep"`, and after it was cancelled, which a resumed sweep makes good for.
+    `on_retry="keep"`, and after it was cancelled, which a resumed sweep makes good for. A run
+    whose results could not be collected keeps it, since that can be tried again.
     """
 
     def __init__(self, keep: Keep, on_retry: OnRetry) -> None:
@@ -47,20 +48,20 @@ class Thinner:
         self, flushed: asyncio.Future[None], run: Run, status: RunStatus, reason: str | None
     ) -> asyncio.Future[None]:
         """Return what is done when the run's end is on disk and its directory is thin."""
-        if not self._drops(status, reason):
+        if not self._drops(run, status, reason):
             return flushed
         return asyncio.ensure_future(self._thin_after(flushed, run, status))
 
     def complete(self, runs: Iterable[Run]) -> None:
         """Thin runs that have ended earlier: a driver that was killed may not have come to it."""
         for run in runs:
-            if self._drops(run.status, run.reason):
+            if self._drops(run, run.status, run.reason):
                 self._thin(run, run.status)
 
-    def _drops(self, status: RunStatus, reason: str | None) -> bool:
+    def _drops(self, run: Run, status: RunStatus, reason: str | None) -> bool:
         if status == "failure" and (self._spares_failures or reason == "cancelled"):
             return False
-        return drops(self._keep, status)
+        return run.result_error is None and drops(self._keep, status)
 
     async def _thin_after(self, flushed: asyncio.Future[None], run: Run, status: RunStatus) -> None:
         await asyncio.shield(flushed)
