@@ -73,7 +73,8 @@ def kill_and_resume(
     assert successes(root) == Counter(range(RUNS)), told
     assert all(after[run] == before[run] for run in flushed), told
     assert all(1 <= after[run] <= 1 + len(wheres) for run in range(RUNS)), told
-    assert not [path for path in root.rglob("*.tmp") if path.parent.name != "1"], told
+    kept = "attempts"  # a killed program may have left its own results.tmp there
+    assert not [path for path in root.rglob("*.tmp") if kept not in path.parts], told
     shutil.rmtree(folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, TypedDict
 
 from multirun_core.errors import UsageError
@@ -48,12 +49,17 @@ class Policy:
         Raises:
             UsageError: a negative number, or a variable that no environment can hold.
         """
+        for name in ("timeout", "retries", "retry_delay", "grace"):
+            if not isinstance(getattr(self, name), (Real, type(None))):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a number")
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError(f"timeout is {self.timeout!r}; it must be a number of seconds over 0")
         for name in ("retries", "retry_delay", "grace"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it cannot be below 0")
-        for name, value in self.env.items():
+        for name, value in dict(self.env).items():
+            if not isinstance(name, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(f"env holds {name!r}={value!r}; name and value must be text")
             if not name or "=" in name or "\0" in name + value:
                 raise UsageError(f"env holds {name!r}={value!r}, which no environment can carry")
 

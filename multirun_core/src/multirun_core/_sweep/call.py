@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
@@ -55,6 +56,7 @@ class Call:
         keep: whose directories stay when runs have ended.
         accept_changes: whether a changed command or input is accepted.
         take_over: whether to take the sweep over from a driver that may be alive.
+        unnamed: whether `root` was not given, so that another one may be taken in its place.
         stay_open: whether further runs may come until the sweep is closed.
         collector: takes the results of programs that do not post them.
     """
@@ -73,6 +75,7 @@ class Call:
     keep: Keep = "all"
     accept_changes: bool = False
     take_over: bool = False
+    unnamed: bool = False
     stay_open: bool = False
     collector: Collector | None = None
 
@@ -180,6 +183,7 @@ def check_call(
         keep=keep,
         accept_changes=accept_changes,
         take_over=take_over,
+        unnamed=output_path is None,
         collector=check_collect(collect),
     )
 
@@ -223,7 +227,10 @@ def check_rerun(rerun: Rerun | None) -> Literal["failed", "all"] | frozenset[int
         if rerun in ("failed", "all"):
             return rerun
         raise UsageError(f"rerun is {rerun!r}; it must be 'failed', 'all' or a list of indices")
-    return frozenset(rerun)
+    indices = frozenset(rerun) if isinstance(rerun, Iterable) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+    if indices is None or not all(isinstance(index, Integral) for index in indices):
+        raise UsageError(f"rerun is {rerun!r}; it must be 'failed', 'all' or a list of indices")
+    return indices
 
 
 def choose_runner(
@@ -316,9 +323,4 @@ def _names_stored(root: Path) -> Collection[str]:
 
 
 def _default_root() -> Path:
-    stamp = time.strftime("multirun-%Y%m%d-%H%M%S")
-    root, number = Path(stamp), 1
-    while root.exists():
-        number += 1
-        root = Path(f"{stamp}-{number}")
-    return root
+    return Path(time.strftime("multirun-%Y%m%d-%H%M%S"))

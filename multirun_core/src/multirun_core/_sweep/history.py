@@ -144,6 +144,10 @@ class History:
         for first, last in ranges:
             for index in range(first, last + 1):
                 run = self._at(index)
+                for fact in _FACTS:
+                    if fact != "handle":  # its job may be alive
+                        setattr(run, fact, None)
+                run.inline_result = None
                 run.reason = event["reason"]
                 run.restore("skipped")
 

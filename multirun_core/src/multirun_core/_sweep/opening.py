@@ -99,6 +99,8 @@ def open_sweep(call: Call) -> Opened:
         SweepChangedError: command or inputs differ, and that was not accepted.
         OSError: the directory cannot be written.
     """
+    if call.unnamed:
+        call.root = _new_root(call.root)
     _check_root(call)
     journal = call.root / JOURNAL
     journal.mkdir(parents=True, exist_ok=True)
@@ -159,6 +161,19 @@ def preview(call: Call) -> Opened | None:
     )
     _select(call, opened)
     return opened
+
+
+def _new_root(wanted: Path) -> Path:
+    """Make a directory that nobody else has, under that name or one with a number."""
+    root, number = wanted, 1
+    while True:
+        try:
+            root.mkdir()
+        except FileExistsError:
+            number += 1
+            root = wanted.with_name(f"{wanted.name}-{number}")
+        else:
+            return root
 
 
 def _check_root(call: Call) -> None:
