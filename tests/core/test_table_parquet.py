@@ -4,6 +4,7 @@ import datetime
 import io
 import math
 import resource
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import pytest
 from multirun_core._sweep.frame import to_dataframe
 from multirun_core._sweep.parquet import write_parquet
 
-from multirun_core import ExitStatus, ResultsError, UsageError
+from multirun_core import ExitStatus, ResultsError, UsageError, multirun
 
+from .cli_tools import PROGRAM
+from .display_tools import in_terminal
 from .table_runs import make_runs
 
 UTC = datetime.UTC
@@ -158,3 +161,19 @@ def test_a_missing_pyarrow_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(UsageError, match=r'pip install "multirun-core\[parquet\]"'):
         write_parquet([], tmp_path / "x.parquet")
     assert not list(tmp_path.iterdir())
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    multirun(
+        runs=[{"n": n} for n in (1, 2)], cmd=["true"], output_path=tmp_path / "s", progress=False
+    )
+    words = [*PROGRAM, "results", "s", "--format", "parquet"]
+    with (tmp_path / "t.parquet").open("wb") as file:
+        done = subprocess.run(words, cwd=tmp_path, stdout=file, timeout=50, check=False)
+    assert done.returncode == 0
+    assert pq.read_table(tmp_path / "t.parquet").to_pydict()["n"] == [1, 2]
+    words[words.index("s")] = str(tmp_path / "s")
+    seen = in_terminal(["sh", "-c", '"$@" || echo "ended with $?"', "sh", *words])
+    assert "ended with 2" in seen
+    assert "not for a terminal" in seen
+    assert "PAR1" not in seen

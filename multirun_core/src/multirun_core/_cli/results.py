@@ -8,22 +8,28 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
 from multirun_core._cli.common import DIRECTORY, Command, on_terminal, one_line, tell
+from multirun_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from multirun_core._sweep.sweep import Sweep
 
 _HELP = """Show or export the table of results of the sweep in DIR: one row a run.
 
-The table for people leaves out columns of little interest; csv, json (one list) and jsonl (one
-object a line) have all of them. A result that JSON cannot carry is a pickle, which is loaded only
-with --allow-pickle: a pickle can run any code, so allow it only where you trust who wrote DIR.
+The table for people leaves out columns of little interest; csv, json (one list), jsonl (one object
+a line) and parquet (which keeps the types) have all of them. Results of a kind that results.json
+does not carry are a pickle, which is loaded only with --allow-pickle: a pickle can run any code, so
+allow it only where you trust who wrote DIR.
 
 \b
 Examples:
   multirun results study
   multirun results study --format csv > study.csv
+  multirun results study --format parquet > study.parquet
   multirun results study --format jsonl | jq 'select(.energy > 3) | .index'
 """
 _SHOWN = 200
@@ -37,7 +43,7 @@ _CELL_WIDTH = 60
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "json", "jsonl"]),
+    type=click.Choice(["table", "csv", "json", "jsonl", "parquet"]),
     default="table",
     show_default=True,
 )
@@ -51,6 +57,9 @@ def command(path: Path, form: str, allow_pickle: bool) -> int:
     if form == "csv":
         write_csv(sweep.runs, sys.stdout)
         return 0
+    if form == "parquet":
+        _write_parquet(sweep)
+        return 0
     columns = build_columns(sweep.runs)
     if form == "table":
         print_table(columns)
@@ -60,6 +69,17 @@ def command(path: Path, form: str, allow_pickle: bool) -> int:
     if unreadable:
         tell(f"multirun: {unreadable} result(s) cannot be read; the column result_error says why")
     return 0
+
+
+def _write_parquet(sweep: Sweep) -> None:
+    from multirun_core._sweep.parquet import write_parquet
+
+    if sys.stdout.isatty():
+        raise UsageError(
+            "Parquet is not for a terminal; write it to a file: "
+            "multirun results DIR --format parquet > table.parquet"
+        )
+    write_parquet(sweep.runs, sys.stdout.buffer)
 
 
 def _write_json(columns: Mapping[str, list[Any]], *, as_list: bool) -> None:
