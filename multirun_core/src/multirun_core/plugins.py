@@ -13,8 +13,11 @@ and in that module, which should import nothing heavy, functions named as the ho
     def multirun_register_runners():
         return [RunnerSpec("mine", "multirun_mine.runner:MyRunner", "Run on my machines")]
 
-A runner proves itself with `multirun_core.testing.RunnerConformance`. This module and
-`AbstractRunner` change in an incompatible way only with a new major version.
+Hooks that observe belong in a module of their own, whose entry point has a name that begins with
+`observer`: every sweep asks for those, and for others only when a runner is looked for.
+
+A runner proves itself with `multirun_core.testing.RunnerConformance`. What this module,
+`TaskRunner` and `AbstractRunner` ask of an author changes incompatibly only with a new `CONTRACT`.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from multirun_core._sweep.sweep import Sweep
 
 __all__ = [
+    "CONTRACT",
     "RunnerSpec",
     "hookimpl",
     "hookspec",
@@ -40,6 +44,9 @@ __all__ = [
     "multirun_sweep_finished",
     "multirun_sweep_started",
 ]
+
+CONTRACT = 1
+"""The version of the contract between multirun and plugins."""
 
 hookspec = HookspecMarker("multirun")
 hookimpl = HookimplMarker("multirun")
