@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import CancelledError
+from contextlib import AsyncExitStack
 from typing import Any, ClassVar, cast
 
 from distributed import Client, LocalCluster
@@ -29,25 +30,24 @@ class DaskRunner(TaskRunner):
         """
         super().__init__(**options)
         self.address, self.workers = address, workers
+        self._in_use = AsyncExitStack()
         self._queued: dict[str, Run] = {}
 
     async def open(self) -> None:
         """Connect to the cluster, or make one."""
-        local: dict[str, Any] = {"n_workers": 1, "threads_per_worker": self.workers}
-        local |= {"processes": False, "dashboard_address": "127.0.0.1:0", "asynchronous": True}
+        own: dict[str, Any] = {"n_workers": 1, "threads_per_worker": self.workers}
+        own |= {"processes": False, "dashboard_address": "127.0.0.1:0", "asynchronous": True}
+        use = self._in_use.enter_async_context
         try:
-            self._cluster: Any = self.address or await LocalCluster(**local)
-            self._client = await Client(self._cluster, asynchronous=True, set_as_default=False)
+            at = self.address or await use(LocalCluster(**own))
+            self._client = await use(Client(at, asynchronous=True, set_as_default=False))
         except (OSError, ValueError) as error:
             raise BackendError(f"cannot use Dask's scheduler {self.address}: {error}") from error
         self._client.subscribe_topic(f"{self._client.id} runs", lambda told: self._started(told[1]))
 
     async def close(self) -> None:
         """Let go of the cluster."""
-        async with asyncio.timeout(PATIENCE):
-            await self._client.close()
-            if self._cluster is not self.address:
-                await self._cluster.close()
+        await asyncio.wait_for(self._in_use.aclose(), PATIENCE)
 
     async def execute(self, run: Run) -> ExitStatus:
         """Have one attempt carried out by the worker that Dask chooses."""
