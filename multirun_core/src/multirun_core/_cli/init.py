@@ -44,6 +44,7 @@ cmd = ["echo", "{mass}", "{drag}"]
 # on_retry = "keep"     # what an attempt left (checkpoints) stays for the next; else "restore"
 # max_failures = 10     # start nothing new once more than this many runs have failed
 # keep = "failed"       # whose directories stay: "all", those of "failed" runs, or only "results"
+# collect = 're:energy = (?P<energy>\\S+)'   # results of a program that cannot post them
 # seeds = 10            # each run with 10 random seeds, as the parameter seed
 
 # One row is one run: a .csv, .json or .jsonl file.

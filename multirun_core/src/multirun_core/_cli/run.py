@@ -211,6 +211,13 @@ class _Run(Command):
     "only results.",
 )
 @click.option(
+    "--collect",
+    multiple=True,
+    metavar="RULE",
+    help="Take results from what a program that cannot post them wrote: out.json, table.csv, "
+    "'re:energy = (?P<energy>.*)' on its output, 'log.txt:re:…' in a file.",
+)
+@click.option(
     "--max-failures",
     type=click.IntRange(min=0),
     metavar="N",
@@ -301,7 +308,7 @@ def command(
         "runner_options": {**plan.runner_options, **_runner_options(name, options)},
         "env": {**plan.env, **(parse_env(env) or {})} or None,
         **plan.rest,
-        **{key: value for key, value in rest.items() if value is not None},
+        **{key: value for key, value in rest.items() if value is not None and value != ()},
     }
     if rest["rerun"] is not None and arguments["output_path"] is None:
         raise UsageError("--rerun needs the sweep's directory; give it by -o DIR")

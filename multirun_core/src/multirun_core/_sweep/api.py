@@ -22,6 +22,7 @@ from multirun_core._sweep.call import (
     choose_runner,
     merge_policy,
 )
+from multirun_core._sweep.collect import check_collect
 from multirun_core._sweep.conduct import Conductor
 from multirun_core._sweep.facade import (
     Interrupted,
@@ -278,7 +279,8 @@ def resume(
 
     Raises:
         SweepError: there is no sweep, its runner is an instance of one's own, what its runs need
-            is said by a function, or a variable that it was given is not to be had.
+            or how results are collected is said by a function, or a variable that it was given is
+            not to be had.
         Interrupted: a signal has ended it.
     """
     root = absolute(path)
@@ -292,6 +294,12 @@ def resume(
     if limits.get("resources"):
         raise SweepError(
             f"{root} was told by a function what its runs need, which only the script has; call "
+            "that script again with resume=True"
+        )
+    rules = limits.get("collect")
+    if rules is True:
+        raise SweepError(
+            f"{root} has its results collected by a function, which only the script has; call "
             "that script again with resume=True"
         )
     given = dict(env or {})
@@ -325,6 +333,8 @@ def resume(
         max_failures=limits["max_failures"],
         on_retry=limits["on_retry"],
         keep=limits.get("keep", "all"),
+        collector=check_collect(rules),
+        collect_rules=rules,
         accept_changes=accept_changes,
         take_over=take_over,
     )

@@ -59,6 +59,7 @@ class Call:
         unnamed: whether `root` was not given, so that another one may be taken in its place.
         stay_open: whether further runs may come until the sweep is closed.
         collector: takes the results of programs that do not post them.
+        collect_rules: what makes the collector, for `multirun.json`; True for a function.
     """
 
     root: Path
@@ -78,6 +79,7 @@ class Call:
     unnamed: bool = False
     stay_open: bool = False
     collector: Collector | None = None
+    collect_rules: list[str] | Literal[True] | None = None
 
     @property
     def limits_record(self) -> dict[str, Any]:
@@ -91,6 +93,8 @@ class Call:
         }
         if self.policy.resources is not None:
             record["resources"] = True
+        if self.collect_rules is not None:
+            record["collect"] = self.collect_rules
         return record
 
 
@@ -185,7 +189,14 @@ def check_call(
         take_over=take_over,
         unnamed=output_path is None,
         collector=check_collect(collect),
+        collect_rules=_rules_of(collect),
     )
+
+
+def _rules_of(collect: Collect | None) -> list[str] | Literal[True] | None:
+    if collect is None or isinstance(collect, str):
+        return None if collect is None else [collect]
+    return True if callable(collect) else list(collect)
 
 
 def check_resources(
