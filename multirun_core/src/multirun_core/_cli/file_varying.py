@@ -29,7 +29,7 @@ class VaryingReader(TomlReader):
         varying = Varying()
         if "table" in data:
             try:
-                varying.rows = read_table(self.home / self.text_at(data, ("table",)))
+                varying.rows = read_table(self.place(self.text_at(data, ("table",))))
             except UsageError as error:
                 self.fail(("table",), str(error))
         varying.zipped = {

@@ -61,7 +61,7 @@ def read_plan(path: Path, profile: str | None) -> Plan:
             f"cannot read the sweep file {path}: {error}; multirun init writes one, and a command "
             "of that name goes after --"
         ) from error
-    text = text.replace("\r\n", "\n")
+    text = text.replace("\r\n", "\n") + "\n"  # without it, errors in the last line name no line
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -86,9 +86,9 @@ class _Reader(VaryingReader):
         plan = self._plan(base)
         chosen: dict[str, Any] = {}
         for name in profiles:
-            self.at = ("profile", name)
-            self.partial = True
+            self.at = ("profile",)
             layer = self.table(profiles, (name,))
+            self.at, self.partial = ("profile", name), True
             self._plan(layer)
             if name == profile:
                 chosen = layer
@@ -104,7 +104,7 @@ class _Reader(VaryingReader):
         return self._plan(_laid_over(base, chosen))
 
     def _plan(self, data: dict[str, Any]) -> Plan:
-        self.only(data, (), [*_PASSED, *_OWN])
+        self.only(data, (), [*_PASSED, *_OWN, *([] if self.at else ["profile"])])
         plan = Plan(
             cmd=self.texts(data, ("cmd",)),
             inputs=self._inputs(data),
@@ -112,7 +112,7 @@ class _Reader(VaryingReader):
             env=self._env(data),
         )
         if "output" in data:
-            plan.output = self.home / self.text_at(data, ("output",))
+            plan.output = self.place(self.text_at(data, ("output",)))
         if "runner" in data:
             plan.runner = self.text_at(data, ("runner",))
         plan.runner_options = self._runner_options(data, plan.runner)
@@ -131,7 +131,7 @@ class _Reader(VaryingReader):
         for position, item in enumerate(self.list_at(data, ("inputs",))):
             key: Key = ("inputs", position)
             if isinstance(item, str):
-                found.append(FileResource(self.home / item))
+                found.append(FileResource(self.place(item)))
                 continue
             if not isinstance(item, dict):
                 self.fail(key, f"it is {item!r}; write a path, or {{ path = …, linkage = … }}")
@@ -144,7 +144,7 @@ class _Reader(VaryingReader):
             try:
                 found.append(
                     FileResource(
-                        self.home / table["path"],
+                        self.place(table["path"]),
                         table.get("linkage", "shared"),
                         table.get("rename"),
                     )
@@ -253,5 +253,5 @@ _PASSED: dict[str, Callable[[Any], Any]] = {
 }
 _OWN = (
     "cmd", "inputs", "output", "table", "parameters", "zip", "sample", "seeds", "runner",
-    "runner_options", "env", "profile",
+    "runner_options", "env",
 )  # fmt: skip

@@ -25,10 +25,9 @@ class TomlReader:
         self.text = text
         self.at: Key = ()
 
-    @property
-    def home(self) -> Path:
-        """The directory that paths in the file are relative to."""
-        return self.path.parent
+    def place(self, text: str) -> Path:
+        """Return a path, which is relative to the directory of the file."""
+        return self.path.parent / Path(text).expanduser()
 
     def fail(self, key: Key, problem: str) -> NoReturn:
         """Raise an error about a key, wherever it is: in the profile, or in what it lies over."""
