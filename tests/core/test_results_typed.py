@@ -16,6 +16,8 @@ from multirun_core._sweep.results import from_peek, load, peek
 
 from multirun_core import ResultsError, Sweep, multirun, postRunResults
 
+from .cli_tools import call
+
 
 @pytest.fixture
 def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -182,8 +184,29 @@ def test_a_sweep_of_such_results_needs_no_pickle(tmp_path: Path) -> None:
         assert result["when"].day == n
         assert type(result["mean"]) is np.float32
     assert sweep.results[2]["field"].tolist() == [0, 1, 2]
+    rows = [json.loads(row) for row in shown(tmp_path, "--format", "jsonl").splitlines()]
+    assert [row["when"] for row in rows] == ["2025-01-01", "2025-01-02", "2025-01-03"]
+    assert [row["field"] for row in rows] == [[0], None, [0, 1, 2]]
+    assert [(row["nan"], row["mean"]) for row in rows] == [(None, 1), (None, 2), (None, 3)]
     (sweep.runs[1].cwd / "results.json").unlink()  # it is in the journal
     assert sweep.results[1]["mean"] == 2
+
+
+def shown(directory: Path, *words: str) -> str:
+    done = call("results", "study", *words, cwd=directory)
+    assert (done.returncode, done.stderr) == (0, "")
+    return str(done.stdout)
+
+
+def test_a_large_array_is_shown_by_its_shape(tmp_path: Path) -> None:
+    post = (
+        "import multirun_core as m, numpy as n; "
+        "m.postRunResults({'big': n.zeros((20, 30)), 'x': n.float32(.1)})"
+    )
+    multirun(runs=[{}], cmd=["python", "-c", post], output_path=tmp_path / "study", progress=False)
+    table = shown(tmp_path)
+    assert "array of 20 x 30" in table
+    assert table.split()[-1] == "0.1"
 
 
 def test_results_of_earlier_attempts_move_away_with_their_arrays(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def test_cells() -> None:
                 "scalar": np.float64(0.1),
                 "tuple": (1, (np.int64(2), {3})),
                 "when": pd.Timestamp("2025-01-01T00:00:00Z"),
+                "stamps": np.array(["2025-01-01T00:00:00.000000001"], dtype="datetime64[ns]"),
+                "lasts": np.timedelta64(5, "ms"),
                 "complex": 1j,
                 "keys": {(1,): 2},
                 "stats": {"mean": [0.5]},
@@ -61,12 +63,14 @@ def test_cells() -> None:
     assert second["array"] == "[0, 1]"
     assert second["scalar"] == "0.1"
     assert second["tuple"] == '[1, [2, "{3}"]]'
-    assert second["when"] == '"2025-01-01 00:00:00+00:00"'
-    assert second["complex"] == '"1j"'
+    assert second["when"] == "2025-01-01T00:00:00+00:00"
+    assert second["stamps"] == '["2025-01-01T00:00:00.000000001"]'
+    assert second["lasts"] == "5 milliseconds"
+    assert second["complex"] == "1j"
     assert second["keys.(1,)"] == "2"
     assert second["stats.mean"] == "[0.5]"
     assert second["nan"] == "nan"
-    assert second["bytes"] == "\"b'x'\""
+    assert second["bytes"] == "b'x'"
     assert third["result_error"] == "torn\nfile"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from multirun_core._cli.common import DIRECTORY, Command, on_terminal, one_line, tell
+from multirun_core._sweep.table import plain
 from multirun_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,10 +115,8 @@ def _jsonable(value: Any) -> Any:
         return {str(name): _jsonable(one) for name, one in pairs.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(one) for one in cast("list[Any]", value)]
-    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-        plain = value.tolist()
-        return str(plain) if type(plain) is type(value) else _jsonable(plain)
-    return str(value)
+    standing = plain(value)
+    return standing if isinstance(standing, str) else _jsonable(standing)
 
 
 def print_table(columns: Mapping[str, list[Any]], limit: int | None = None) -> None:
@@ -142,6 +141,10 @@ def print_table(columns: Mapping[str, list[Any]], limit: int | None = None) -> N
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if getattr(value, "size", 0) > _CELL_WIDTH:  # it would not fit, and could be very large
+        return f"array of {' x '.join(map(str, value.shape))}"
+    if type(value).__module__ == "numpy":
+        value = plain(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     text = value if isinstance(value, str) else str(_jsonable(value))

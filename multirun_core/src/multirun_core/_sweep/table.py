@@ -21,7 +21,7 @@ import os
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -164,9 +164,9 @@ def build_columns(runs: Sequence[Run]) -> dict[str, list[Any]]:
 def write_csv(runs: Sequence[Run], target: str | os.PathLike[str] | IO[str]) -> None:
     """Write the table of `runs` as CSV: UTF-8, lines ending with a line feed, names first.
 
-    None is an empty cell, `started` is ISO 8601 in UTC, booleans are `true` and `false`, and
-    whatever has parts is JSON. Half a character of UTF-16, which UTF-8 cannot carry, is escaped
-    with a backslash.
+    None is an empty cell, dates and times are ISO 8601 (`started` in UTC), booleans are `true` and
+    `false`, and whatever has parts is JSON. Half a character of UTF-16, which UTF-8 cannot carry,
+    is escaped with a backslash.
 
     Args:
         runs: the runs.
@@ -231,18 +231,22 @@ def as_text(value: Any) -> str:
     if type(value) is int or type(value) is float:
         return repr(value)
     try:
-        return writable(json.dumps(value, ensure_ascii=False, default=_plain))
+        text = json.dumps(value, ensure_ascii=False, default=plain)
     except (TypeError, ValueError, RecursionError):
         return writable(str(value))
+    return writable(json.loads(text) if text.startswith('"') else text)
 
 
-def _plain(value: Any) -> Any:
-    """Return what stands for a value that JSON has not."""
-    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-        plain = value.tolist()
-        if type(plain) is not type(value):
-            return plain
-    return str(value)
+def plain(value: Any) -> Any:
+    """Return what stands for a value that JSON has not: numbers, lists of them, or text."""
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if type(value).__module__.partition(".")[0] != "numpy" or not hasattr(value, "tolist"):
+        return str(value)
+    if value.dtype.kind in "mM":  # numpy's own lists of them may be of bare numbers
+        return [plain(item) for item in value] if value.shape else str(value[()])
+    found = value.tolist()
+    return str(value) if type(found) is type(value) else found
 
 
 def writable(text: str) -> str:
