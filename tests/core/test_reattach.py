@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from sweeps import events, wait_until
 
-from multirun_core import ExitStatus, Run, Sweep, TaskRunner, multirun
+from multirun_core import BackendError, ExitStatus, Run, Sweep, TaskRunner, multirun
 
 
 class Detached(TaskRunner):
@@ -132,3 +135,94 @@ def test_a_runner_that_cannot_reattach_starts_again(tmp_path: Path) -> None:
     (root / "go").touch()
     wait_until(lambda: len(list(root.glob("runs/*/ended"))) == 2)
     assert call(root, Plain(max_parallel=2)).results == [2, 2, 1]
+
+
+class Ending(Detached):
+    """Ends its runs when they are cancelled, but not when its driver lets go of them."""
+
+    async def execute(self, run: Run) -> ExitStatus:
+        try:
+            return await super().execute(run)
+        except asyncio.CancelledError:
+            if not self.letting_go:
+                os.killpg(run.handle["pid"], signal.SIGKILL)
+            raise
+
+
+class Failing(Ending):
+    """Loses its backend when its third run begins."""
+
+    async def execute(self, run: Run) -> ExitStatus:
+        if run.index == 2:
+            while len(list(run.cwd.parent.glob("*/began"))) < 2:
+                await asyncio.sleep(0.01)
+            raise BackendError("the cluster is gone")
+        return await super().execute(run)
+
+
+def test_what_is_let_go_after_an_error_stays_as_it_was(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    with pytest.raises(BackendError, match="the cluster is gone"):
+        call(root, Failing(max_parallel=3))
+    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
+    (root / "go").touch()
+    sweep = call(root, Ending(max_parallel=3))
+    assert sweep.results == [1, 1, 2]
+    assert sorted(path.read_text() for path in root.glob("runs/*/began")) == ["1\n", "1\n", "2\n"]
+
+
+def test_a_superseded_driver_leaves_alive_what_its_successor_adopted(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    code = f"""
+    import sys
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    from pathlib import Path
+    from test_reattach import Ending, call
+    call(Path(sys.argv[1]), Ending(max_parallel=2))
+    """
+    first = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), str(root)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_until(lambda: len(list(root.glob("runs/*/began"))) == 2)
+        wait_until(lambda: (root / "journal/0001.jsonl").read_text().count('"handle"') >= 2)
+        first.send_signal(signal.SIGSTOP)
+        with call_in_thread(root) as second:
+            wait_until(lambda: (root / "journal" / "0002.jsonl").exists())
+            first.send_signal(signal.SIGCONT)
+            assert first.wait(30) == 1
+            (root / "go").touch()
+        # Only now, since the runs have inherited the pipe.
+        _, told = first.communicate(timeout=30)
+        assert "SweepSupersededError" in told
+        assert second[0].results == [1, 1, 1]
+    finally:
+        first.kill()
+        first.wait()
+    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+
+
+@contextlib.contextmanager
+def call_in_thread(root: Path) -> Iterator[list[Sweep]]:
+    """Take the sweep over in a thread, which ends before this does."""
+    sweeps: list[Sweep] = []
+
+    def work() -> None:
+        sweeps.append(
+            multirun(
+                runs=[{"n": n} for n in range(3)],
+                cmd=CMD,
+                output_path=root,
+                runner=Ending(max_parallel=2),
+                take_over=True,
+                resume=True,
+                progress=False,
+            )
+        )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield sweeps
+    finally:
+        thread.join(30)

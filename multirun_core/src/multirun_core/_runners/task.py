@@ -62,6 +62,8 @@ class TaskRunner(AbstractRunner):
         runs: all runs that were added, in order.
         semaphore: the slots; None where their number is not limited here.
         policy: time limit, retries, variables and grace, for runs that bring none of their own.
+        letting_go: whether runs are cancelled only because this driver cannot go on: a runner
+            that can reattach then leaves them alive for the next one.
         guardian: the process that ends all runs when this one dies, if the runner has one.
         default_needs: what each run needs whose sweep says nothing about it.
         pace: how long the runs take that succeed; known while a time limit is relative to it.
@@ -99,6 +101,7 @@ class TaskRunner(AbstractRunner):
         self.default_needs = Resources()
         self.pace = Pace()
         self.runs: list[Run] = []
+        self.letting_go = False
         self.guardian: ProcessId | None = None
         self.on_guardian: Callable[[ProcessId], Awaitable[None]] | None = None
         self.semaphore: asyncio.Semaphore | None = self._slots()
@@ -118,7 +121,8 @@ class TaskRunner(AbstractRunner):
         """Carry out one attempt of a run and return how it ended.
 
         Called with a slot taken. `run.cmd`, `run.cwd`, `run.environment` and `self.limits(run)`
-        say what to do. Cancelled, it must end the run's processes and raise `CancelledError`.
+        say what to do. Cancelled, it must end the run's processes and raise `CancelledError`; if
+        the runner can reattach and `self.letting_go` is set, it must leave them alive instead.
 
         Raises:
             SubmitError: the run could not be handed over; it becomes a failure, or is retried.
@@ -275,6 +279,7 @@ class TaskRunner(AbstractRunner):
                 "time a runner of its own"
             )
         self._owner = owner
+        self.letting_go = False
         self.pace = Pace()
 
     def recall(self, runs: Iterable[Run]) -> None:
@@ -427,8 +432,14 @@ class TaskRunner(AbstractRunner):
             raise
 
     async def _finish_cancelled(self, run: Run, last: ExitStatus | None) -> None:
-        """A running run failed; one between attempts failed as its last did; others never began."""
-        if run.status == "running":
+        """A running run failed; one between attempts failed as its last did; others never began.
+
+        Where the sweep lets go of its runs, nothing of that has happened: they are as they were.
+        """
+        if self.letting_go:
+            if run.status == "running":
+                run.status = "pending"
+        elif run.status == "running":
             end = ExitStatus(code=None, reason="cancelled", started=run.started, ended=time.time())
             await self._finish(run, "failure", end)
         elif last is not None:

@@ -44,8 +44,9 @@ class Driver(Reader):
 
     def __init__(self, call: Call, opened: Opened, journal: Journal) -> None:
         runs = opened.history.runs
+        again = {run.index for run in opened.again}
         for run in opened.todo:
-            _begin_anew(run, adopt=call.runner.can_reattach and run not in opened.again)
+            _begin_anew(run, adopt=call.runner.can_reattach and run.index not in again)
         super().__init__(call.root, opened.manifest.cmd, runs, allow_pickle=True)
         self.policy = call.policy
         self.stopping: str | None = None
@@ -290,8 +291,13 @@ class Driver(Reader):
         """Stop all for an error that concerns all."""
         if self._fatal is None:
             self._fatal = error
-            self._cancel_live(running=True)
+            self._let_go()
             self._more.set()
+
+    def _let_go(self) -> None:
+        """Cancel what is under way without a verdict: this driver cannot go on."""
+        self._runner.letting_go = True
+        self._cancel_live(running=True)
 
     async def _wait(self) -> None:
         """Wait for the runs under way, then skip those that never were."""
@@ -305,8 +311,8 @@ class Driver(Reader):
         await self._journal.flush()
 
     async def _abandon(self) -> None:
-        """After an error that concerns all: end what runs; nothing can be written any more."""
-        self._cancel_live(running=True)
+        """After an error that concerns all: let go of what runs; it is as if it had not ended."""
+        self._let_go()
         await self._empty()
 
     async def _empty(self) -> None:
