@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from multirun_core._cli.common import Command
+from multirun_core._cli.common import DIRECTORY, Command
 
 if TYPE_CHECKING:
     from multirun_core._sweep.sweep import Sweep
@@ -54,7 +54,7 @@ print(statistics.fmean(result["distance"] for result in sweep.results))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=DIRECTORY,
     metavar="DIR",
     help="New directory; by default multirun-demo in the current one.",
 )

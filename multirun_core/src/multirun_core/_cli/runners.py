@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from multirun_core._cli import complete
 from multirun_core._cli.common import Command, one_line, tell
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Examples:
 
 
 @click.command("runners", cls=Command, help=_HELP)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete.runners)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 def command(name: str | None, as_json: bool) -> int:
     """List the runners there are, and their options."""
