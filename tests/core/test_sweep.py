@@ -586,3 +586,9 @@ def test_a_running_sweep_can_be_read(tmp_path: Path) -> None:
 def _running(root: Path) -> Sweep | None:
     sweep = Sweep.open(root)
     return sweep if sweep.statistics.running_count == 2 else None
+
+
+def test_a_time_limit_of_months_is_one(tmp_path: Path) -> None:
+    for number, timeout in enumerate([60 * 86400.0, 1e300, float("inf")]):
+        sweep = quick(tmp_path / str(number), ["true"], timeout=timeout)
+        assert sweep.statistics.success_count == 1

@@ -323,3 +323,17 @@ async def test_a_runner_of_three_methods_is_carried_by_an_adapter(
     await runner.gather()
     assert (fine.status, bad.status) == ("success", "failure")
     assert (fine.attempts, bad.attempts, bad.reason) == (1, 1, "exit")
+
+
+class Refused(Scripted):
+    async def open(self) -> None:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+
+@pytest.mark.asyncio
+async def test_a_backend_that_refuses_is_an_error_of_the_backend() -> None:
+    runner = Refused()
+    run = runner.add(["ok"])
+    with pytest.raises(BackendError, match=r"Refused cannot be opened.*Connection refused"):
+        await runner.gather()
+    assert run.status == "pending"

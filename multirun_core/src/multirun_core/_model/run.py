@@ -264,8 +264,8 @@ class Run:
         """What the run posted, loaded now; None where nothing was posted.
 
         Raises:
-            ResultsError: none could be collected, the file cannot be read, or is a pickle in a sweep that was opened
-                without `allow_pickle`.
+            ResultsError: none could be collected, the file cannot be read, or it is a pickle in a
+                sweep that was opened without `allow_pickle`.
         """
         return None if self.keeper is None else self.keeper.result(self)
 

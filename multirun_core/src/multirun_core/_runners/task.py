@@ -299,7 +299,11 @@ class TaskRunner(AbstractRunner):
             self._start(run)
 
     async def ready(self) -> None:
-        """Open the runner unless it is open; one that is broken is closed first."""
+        """Open the runner unless it is open; one that is broken is closed first.
+
+        Raises:
+            BackendError: it cannot be opened, such as for a host that refuses.
+        """
         self._bind()
         async with self._opening:
             if self.broken:
@@ -309,9 +313,13 @@ class TaskRunner(AbstractRunner):
             self._opened = True
             try:
                 await self.open()
-            except BaseException:
+            except BaseException as error:
                 with contextlib.suppress(Exception):  # why it did not open says more
                     await self.release()
+                if isinstance(error, OSError):
+                    raise BackendError(
+                        f"{type(self).__name__} cannot be opened: {error}"
+                    ) from error
                 raise
 
     async def release(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
 import time
@@ -20,7 +21,7 @@ from multirun_core._sweep.journal import Journal
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.thinning import Thinner
-from multirun_core.errors import ResultsError
+from multirun_core.errors import ResultsError, StagingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from multirun_core._transport.process import ProcessId
 
 _TICK_SECONDS = 0.5
+
+# What a program can do to its own directory, so that nobody can clear it any more.
+_OF_ONE_RUN = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.ENOTDIR})
 
 
 class Driver(Reader):
@@ -88,10 +92,16 @@ class Driver(Reader):
             run.attempts = max(run.attempts, self._stager.begun(run.index))
         attempt = run.attempts + 1
         stage = partial(self._stager.stage, run.index, run.params_json, attempt)
-        if attempt == 1 and not self._stager.heavy:
-            stage()
-        else:
-            await finish_in_thread(stage)
+        try:
+            if attempt == 1 and not self._stager.heavy:
+                stage()
+            else:
+                await finish_in_thread(stage)
+        except OSError as error:
+            inside = f"{self.directory_text(run)}/"
+            if error.errno in _OF_ONE_RUN and str(error.filename).startswith(inside):
+                raise StagingError(f"cannot put the run directory in order: {error}") from error
+            raise
 
     def began(self, run: Run) -> None:
         """Write down that an attempt starts."""

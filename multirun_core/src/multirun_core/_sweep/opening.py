@@ -364,6 +364,16 @@ def _select(call: Call, opened: Opened) -> None:
             if run.status == "success":
                 opened.again.append(run)
             opened.todo.append(run)
+    strange = [
+        run
+        for run in opened.todo
+        if run.handle is not None and not call.runner.can_reattach and not run.done
+    ]
+    if strange:
+        opened.notes.append(
+            f"{len(strange)} run(s) were handed to another runner, such as run {strange[0].index} "
+            f"({strange[0].handle}), and may be alive there; they are executed anew here"
+        )
     chosen = {id(run) for run in opened.todo}
     opened.excluded = [
         run

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Without its driver, the launcher gives runs no more than this many seconds to end by TERM.
 _LAST_GRACE = 2.0
+_LONGEST_WAIT = 3600.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -59,7 +60,8 @@ class Server:
             if self._closing and not self.runs.live:
                 break
             due = self.runs.due()
-            wait = -1 if due == NEVER else max(0.0, due - time.monotonic())
+            # epoll_wait(2) takes milliseconds as an int, which is less than 25 days.
+            wait = -1 if due == NEVER else min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
             ready = {fd for fd, _ in self._poll.poll(wait)}
             if self._driver in ready:
                 self._poll.unregister(self._driver)
