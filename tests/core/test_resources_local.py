@@ -211,8 +211,9 @@ def test_auto_counts_what_each_run_is_given() -> None:
         1, cpus // 2
     )
     assert ParallelLocalRunner(max_parallel="auto", gpus=range(99)).max_parallel == 99
-    both = ParallelLocalRunner(max_parallel="auto", gpus=[0], cpus_per_run=1)
-    assert both.max_parallel == 1
+    for gpus, slots in [([0], 1), (range(10_000), cpus)]:
+        both = ParallelLocalRunner(max_parallel="auto", gpus=gpus, cpus_per_run=1)
+        assert both.max_parallel == slots
 
 
 # Memory.

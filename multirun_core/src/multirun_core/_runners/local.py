@@ -108,7 +108,7 @@ class ParallelLocalRunner(TaskRunner):
         )
         self._gpus = device_names(gpus)
         slots = _fitting(needs, self._gpus) if max_parallel == "auto" else max_parallel
-        if len(self._gpus) > slots:
+        if max_parallel != "auto" and len(self._gpus) > slots:
             raise UsageError(
                 f"gpus names {len(self._gpus)} devices, but max_parallel={max_parallel} lets no "
                 f"more than {slots} runs go on at once; say max_parallel='auto' for one a device, "
