@@ -44,9 +44,12 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
         self.before = termios.tcgetattr(slave)
         self.slave = slave
-        take = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+        take = (
+            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+            "os.execv(sys.argv[1], sys.argv[1:])"
+        )
         self.child = subprocess.Popen(
-            [sys.executable, "-c", f"{take}; os.execv(sys.argv[1], sys.argv[1:])", *PROGRAM, *words],
+            [sys.executable, "-c", take, *PROGRAM, *words],
             cwd=cwd, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
             env={**os.environ, "TERM": "xterm"},
         )  # fmt: skip
