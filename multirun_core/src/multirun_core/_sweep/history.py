@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from multirun_core._model.run import Run
-from multirun_core._model.status import STATUSES
+from multirun_core._model.status import STATUSES, RunStatus
 from multirun_core._sweep import segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import JournalError, SweepNotFoundError
 
-_STATUS = {status: status for status in STATUSES}
+_STATUS: dict[str, RunStatus] = {status: status for status in STATUSES}
 _FACTS = ("exit_code", "reason", "message", "host", "started", "ended", "cpu_seconds",
           "max_rss_bytes", "handle")  # fmt: skip
 
