@@ -113,6 +113,7 @@ def test_looking_for_it_imports_no_backend(together: Environment) -> None:
     together.execute(code)
 
 
+@pytest.mark.timeout(1200)  # a hundred checks, each with clusters of its own
 def test_it_is_conformant(together: Environment, tmp_path: Path) -> None:
     """By the kit, and with a cluster of processes."""
     words = ("-m", "pytest", "-q", "--rootdir", EXAMPLE, "-p", "no:cacheprovider", "--color=no")
@@ -122,7 +123,7 @@ def test_it_is_conformant(together: Environment, tmp_path: Path) -> None:
         *words,
         EXAMPLE / "tests",
         cwd=tmp_path,
-        seconds=590,
+        seconds=1100,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     count = re.search(r"multirun conformance of TestDask: (\d+) checks", done.stdout)
@@ -205,6 +206,24 @@ def test_strict_makes_any_failure_fatal(together: Environment, tmp_path: Path) -
 
 
 # An observer.
+
+
+def test_an_observer_that_is_broken_is_told_and_disturbs_nobody(
+    together: Environment, tmp_path: Path
+) -> None:
+    plugin = ("acme-deaf", "observer-deaf = acme_deaf")
+    sweep = "from multirun_core import multirun\nmultirun(runs=[{}], cmd=['true'])"
+    with installed(together, tmp_path, *plugin, acme_deaf=HOOKS % ("multirun_sweep_ended", "x")):
+        assert together.execute(SWEEP % ("beside deaf", "local")) == SWEPT
+        done = attempt(together.python, "-c", sweep, cwd=together.place)
+        assert done.returncode == 0
+        told = [line for line in done.stderr.splitlines() if "observer" in line]
+        assert len(told) == 1
+        assert "acme-deaf 9.9" in told[0]
+        assert "multirun_sweep_ended" in told[0]
+        told_strictly = together.fails(sweep, env={"MULTIRUN_STRICT_PLUGINS": "1"})
+        assert "MULTIRUN_STRICT_PLUGINS is set" in told_strictly
+        assert "acme-deaf" in told_strictly
 
 
 def test_an_observer_that_is_installed_hears_of_every_sweep(

@@ -199,6 +199,9 @@ class Registry:
 
         Args:
             given: plugins of the caller's own, besides those that are installed.
+
+        Raises:
+            RunnerUnavailableError: one cannot be loaded, and MULTIRUN_STRICT_PLUGINS is set.
         """
         found = [one for one in self._entry_points() if one.name.startswith(OBSERVER)]
         plugins = list(given)
@@ -207,6 +210,7 @@ class Registry:
         loaded = _Loaded()
         for entry_point in found:
             loaded.add(entry_point)
+        _refuse_if_strict(loaded.failures)
         for plugin in plugins:
             loaded.manager.register(plugin)
             loaded.manager.check_pending()
@@ -217,10 +221,7 @@ class Registry:
         loaded = _Loaded()
         for entry_point in self._entry_points():
             loaded.add(entry_point)
-        if loaded.failures and os.environ.get(STRICT, "") not in ("", "0"):
-            raise RunnerUnavailableError(
-                f"{STRICT} is set, and a plugin cannot be loaded: {_told(loaded.failures)}"
-            ) from loaded.failures[0].error
+        _refuse_if_strict(loaded.failures)
         return loaded
 
     def _find(self, name: str) -> InstalledRunner:
@@ -315,6 +316,13 @@ class _Loaded:
             self.failures.append(LoadFailure(provider, ValueError(problem)))
         else:
             self.runners.append(InstalledRunner(spec, provider))
+
+
+def _refuse_if_strict(failures: Sequence[LoadFailure]) -> None:
+    if failures and os.environ.get(STRICT, "") not in ("", "0"):
+        raise RunnerUnavailableError(
+            f"{STRICT} is set, and a plugin cannot be loaded: {_told(failures)}"
+        ) from failures[0].error
 
 
 def _told(failures: Sequence[LoadFailure]) -> str:
