@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._sweep import opening, segment
+from multirun_core._sweep import claiming, segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._transport.process import ProcessId
 from sweeps import successes
@@ -150,7 +150,7 @@ def test_a_driver_that_took_its_leave_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str
 ) -> None:
     monkeypatch.setenv("MULTIRUN_LAUNCHER", launcher)
-    monkeypatch.setattr(opening, "_GUARDIAN_SECONDS", 0.5)
+    monkeypatch.setattr(claiming, "_GUARDIAN_SECONDS", 0.5)
     again(tmp_path / "s")
     again(tmp_path / "s", rerun="all")
 

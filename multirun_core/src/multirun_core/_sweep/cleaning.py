@@ -18,10 +18,10 @@ from multirun_core._staging.files import is_directory, remove
 from multirun_core._staging.names import PART, SHARED
 from multirun_core._staging.thin import Keep, drops, was_thinned
 from multirun_core._sweep import segment
+from multirun_core._sweep.claiming import await_guardians, claim, give_up
 from multirun_core._sweep.history import History
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL, MANIFEST, RUNS, is_own
-from multirun_core._sweep.opening import await_guardians, claim, give_up
 from multirun_core._sweep.thinning import thin_run
 from multirun_core.errors import JournalError, SweepError, SweepLockedError, SweepNotFoundError
 

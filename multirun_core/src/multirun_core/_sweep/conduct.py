@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from multirun_core._display.reporter import Reporter
 from multirun_core._registry import Registry
-from multirun_core._sweep.driver import Driver, finish_in_thread
+from multirun_core._sweep.claiming import give_up
+from multirun_core._sweep.driver import Driver
 from multirun_core._sweep.journal import Journal
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.live import Live
 from multirun_core._sweep.observers import Observers
-from multirun_core._sweep.opening import Opened, give_up, open_sweep
+from multirun_core._sweep.opening import Opened, open_sweep
 from multirun_core._sweep.segment import path_of
 from multirun_core._sweep.sweep import Sweep
+from multirun_core._sweep.waiting import finish_in_thread
 from multirun_core.errors import RunsFailedError, SweepError, UsageError
 
 if TYPE_CHECKING:

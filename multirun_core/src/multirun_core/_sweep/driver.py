@@ -1,171 +1,57 @@
-"""`Driver`: carries the runs of an opened sweep out, and writes down what becomes of them."""
+"""`Driver`: carries out the runs of an opened sweep."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import json
-import socket
 import time
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from multirun_core._inrun import store_results
-from multirun_core._runners.task import TaskRunner
-from multirun_core._staging.rundir import Stager, tidy
-from multirun_core._sweep import control, results, segment
-from multirun_core._sweep.collect import Collector, collect
-from multirun_core._sweep.journal import Journal
-from multirun_core._sweep.keeper import Reader
+from multirun_core._sweep import control, segment
 from multirun_core._sweep.layout import JOURNAL
-from multirun_core._sweep.thinning import Thinner
-from multirun_core.errors import ResultsError, StagingError
+from multirun_core._sweep.recorder import Recorder, begin_anew, line_of
+from multirun_core._sweep.waiting import finish, finish_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from multirun_core._model.run import ExitStatus, Run
+    from multirun_core._model.run import Run
     from multirun_core._model.status import RunStatus
+    from multirun_core._runners.task import TaskRunner
     from multirun_core._sweep.call import Call
+    from multirun_core._sweep.journal import Journal
     from multirun_core._sweep.opening import Opened
     from multirun_core._transport.process import ProcessId
 
 _TICK_SECONDS = 0.5
 
-# What a program can do to its own directory, so that nobody can clear it any more.
-_OF_ONE_RUN = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.ENOTDIR})
 
-
-class Driver(Reader):
-    """Keeper of the runs of a sweep that this process carries out.
+class Driver(Recorder):
+    """Carries out the runs of a sweep.
 
     Attributes:
-        stopping: why nothing new starts: "cancelled" or "max_failures"; None while all goes on.
         open: whether further runs may come.
+        on_change: is told of each change of a run's status.
+        on_done: is told of each run that has ended.
     """
 
     def __init__(self, call: Call, opened: Opened, journal: Journal) -> None:
-        runs = opened.history.runs
-        again = {run.index for run in opened.again}
-        for run in opened.todo:
-            _begin_anew(run, adopt=call.runner.can_reattach and run.index not in again)
-        super().__init__(call.root, opened.manifest.cmd, runs, allow_pickle=True)
-        self.policy = call.policy
-        self.stopping: str | None = None
+        """Prepare for an opened sweep; `drive` does the work."""
+        super().__init__(call, opened, journal)
         self.on_change: Callable[[Run, RunStatus], None] | None = None
         self.on_done: Callable[[Run], None] | None = None
         self._runner: TaskRunner = call.runner
         self._opened = opened
-        self._journal = journal
-        self._stager = Stager(call.root, opened.inputs, call.on_retry)
-        self._thinner = Thinner(call.keep, call.on_retry)
-        self._collector = call.collector
         self._max_failures = call.max_failures
         self._failures = 0
-        self._host = socket.gethostname()
-        self._resumed = opened.number > 1
-        self._seen: set[int] = set()
         self._cancelled: set[int] = set()
         self._fatal: BaseException | None = None
         self._live: set[Run] = set()
         self._todo = deque(opened.todo)
         self.open = call.stay_open
         self._more = asyncio.Event()
-
-    # What a sweep does for its runs.
-
-    async def prepare(self, run: Run) -> None:
-        """Put the run's directory in order for its next attempt.
-
-        Raises:
-            StagingError: an input of this run is not to be had.
-            SweepSupersededError: another driver has taken over.
-            OSError: the directory cannot be written.
-        """
-        self._journal.check_ours()
-        if run.index is None:
-            raise AssertionError("a sweep's runs are numbered")
-        if self._resumed and run.index not in self._seen:
-            self._seen.add(run.index)
-            run.attempts = max(run.attempts, self._stager.begun(run.index))
-        attempt = run.attempts + 1
-        stage = partial(self._stager.stage, run.index, run.params_json, attempt)
-        try:
-            if attempt == 1 and not self._stager.heavy:
-                stage()
-            else:
-                await finish_in_thread(stage)
-        except OSError as error:
-            inside = f"{self.directory_text(run)}/"
-            if error.errno in _OF_ONE_RUN and str(error.filename).startswith(inside):
-                raise StagingError(f"cannot put the run directory in order: {error}") from error
-            raise
-
-    def began(self, run: Run) -> None:
-        """Write down that an attempt starts."""
-        self._journal.append(
-            segment.encode(
-                {
-                    "event": "start",
-                    "run": run.index,
-                    "attempt": run.attempts,
-                    "time": _round(run.started),
-                    "host": self._host,
-                }
-            )
-        )
-
-    async def conclude(self, run: Run) -> None:
-        """Collect the results of an attempt that has succeeded, where there is a rule for it."""
-        if self._collector is not None:
-            await finish_in_thread(partial(self._collect, run, self._collector))
-
-    def _collect(self, run: Run, collector: Collector) -> None:
-        directory = self.directory(run)
-        try:
-            store_results(str(directory), collect(collector, directory))
-        except ResultsError as error:
-            run.result_error = str(error)
-
-    async def hold(self, run: Run) -> None:
-        """Write down what the run is found again by, and for which attempt."""
-        attempt = run.attempts + (run.status == "pending")
-        self._journal.event("handle", run=run.index, attempt=attempt, handle=run.handle)
-        await self._journal.flush()
-
-    def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
-        """Write the end of an attempt down, flushed, with its result where that is small."""
-        reason = self.stopping or end.cause if status == "skipped" else end.cause
-        facts: dict[str, Any] = {
-            "event": "end",
-            "run": run.index,
-            "attempt": run.attempts,
-            "status": status,
-            "reason": reason,
-            "message": end.message,
-            "exit_code": end.code,
-            "started": _round(end.started),
-            "ended": _round(end.ended),
-            "cpu_seconds": _round(end.cpu_seconds),
-            "max_rss_bytes": end.max_rss_bytes,
-            "host": None if end.started is None else end.host or self._host,
-            "handle": run.handle,
-            "result_error": run.result_error,
-        }
-        line = json.dumps({name: fact for name, fact in facts.items() if fact is not None})
-        run.inline_result = None
-        if end.started is not None:
-            directory = self.directory(run)
-            run.inline_result = results.peek(directory)
-            if run.inline_result is not None:
-                line = f'{line[:-1]}, "result": {run.inline_result}}}'
-            self._journal.after_flush(partial(tidy, directory))
-        self._journal.append(line.encode() + b"\n")
-        if status == "failure" and reason != "cancelled":
-            self._count_failure()
-        return self._thinner.after(self._journal.flushed(), run, status, reason)
 
     def changed(self, run: Run, previous: RunStatus) -> None:
         """Keep the counts, and say of a run that never began why the sweep stopped."""
@@ -179,12 +65,11 @@ class Driver(Reader):
         if self.on_done is not None and run.done:
             self.on_done(run)
 
-    def _count_failure(self) -> None:
+    def failed(self) -> None:
+        """Stop when there are more failures than the budget allows."""
         self._failures += 1
         if self._max_failures is not None and self._failures > self._max_failures:
             self._stop("max_failures")
-
-    # The sweep.
 
     async def drive(self) -> None:
         """Execute all runs that are to be executed.
@@ -232,7 +117,7 @@ class Driver(Reader):
         """Write down all runs, before the first process starts."""
         opened = self._opened
         if opened.new:
-            self._journal.append(b"".join(map(_line_of, opened.new)))
+            self._journal.append(b"".join(map(line_of, opened.new)))
         if opened.new or not opened.history.complete:
             self._journal.event("defined", runs=len(self.runs))
         if opened.again:
@@ -243,11 +128,11 @@ class Driver(Reader):
     def take_on(self, run: Run, new: bool) -> None:
         """Execute a further run, while the sweep is open for more; in its event loop."""
         if new:
-            self._journal.append(_line_of(run))
+            self._journal.append(line_of(run))
             self.counts["pending"] += 1
         else:
             previous = run.status
-            _begin_anew(run, adopt=self._runner.can_reattach)
+            begin_anew(run, adopt=self._runner.can_reattach)
             self.changed(run, previous)
         self._todo.append(run)
         self._more.set()
@@ -390,55 +275,6 @@ class Driver(Reader):
             await asyncio.sleep(_TICK_SECONDS)
 
 
-async def finish(coroutine: Any) -> None:
-    """Await something to its end, whatever cancels the caller meanwhile; then pass that on."""
-    task = asyncio.ensure_future(coroutine)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled is not None:
-        raise cancelled
-
-
-async def finish_in_thread(work: Any) -> Any:
-    """Run blocking work off the event loop; a cancellation waits until it is over."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        future.exception()
-        raise cancelled
-    return future.result()
-
-
-def _begin_anew(run: Run, *, adopt: bool) -> None:
-    """Forget the end of what an earlier driver executed; the number of attempts stays.
-
-    A run that may be alive keeps its handle, and goes on with the attempt that it is in.
-    """
-    if not adopt or run.status not in ("pending", "running"):
-        run.handle = None
-    elif run.handle is not None and run.status == "running":
-        run.attempts -= 1
-    run.restore("pending")
-    run.exit_code = run.reason = run.message = run.host = None
-    run.started = run.ended = run.cpu_seconds = run.max_rss_bytes = None
-    run.inline_result = run.result_error = None
-
-
-def _line_of(run: Run) -> bytes:
-    """Return the line by which a run begins to exist."""
-    return f'{{"event": "run", "run": {run.index}, "params": {run.params_json}}}\n'.encode()
-
-
 def _ranges(runs: list[Run]) -> list[list[int]]:
     ranges: list[list[int]] = []
     for index in sorted(run.index for run in runs if run.index is not None):
@@ -447,7 +283,3 @@ def _ranges(runs: list[Run]) -> list[list[int]]:
         else:
             ranges.append([index, index])
     return ranges
-
-
-def _round(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)

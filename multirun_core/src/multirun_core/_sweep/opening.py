@@ -6,57 +6,26 @@ each step finds out what of it is there already.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
-import time
-from collections import Counter
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multirun_core._model import params
 from multirun_core._model.run import Run
 from multirun_core._staging.inputs import Input
 from multirun_core._staging.room import check_room
 from multirun_core._staging.store import InputRecord, changes, store_inputs
 from multirun_core._sweep import segment
 from multirun_core._sweep.call import Call
+from multirun_core._sweep.claiming import await_guardians, claim, give_up, renewed
 from multirun_core._sweep.history import History
-from multirun_core._sweep.layout import FORMAT, JOURNAL, MANIFEST
+from multirun_core._sweep.layout import JOURNAL, MANIFEST
 from multirun_core._sweep.manifest import Manifest, origin
-from multirun_core._transport.process import ProcessId
+from multirun_core._sweep.selection import Matcher, select
 from multirun_core.errors import (
     SweepChangedError,
     SweepError,
     SweepExistsError,
-    SweepLockedError,
-    UsageError,
 )
-
-_GUARDIAN_SECONDS = 20.0
-
-
-class Matcher:
-    """Finds the run that parameters belong to; equal ones are told apart by their order."""
-
-    def __init__(self, runs: list[Run]) -> None:
-        """Match with the runs that the journal has."""
-        self._known: dict[tuple[bytes, int], Run] = {}
-        self._seen: Counter[bytes] = Counter()
-        for run in runs:
-            self._known[self._next(run.params_json)] = run
-        self._seen.clear()
-
-    def __call__(self, params_json: str) -> Run | None:
-        """Return the run of these parameters, each time the next one; None where it is new."""
-        return self._known.get(self._next(params_json)) if self._known else None
-
-    def _next(self, params_json: str) -> tuple[bytes, int]:
-        digest = params.identity(params_json)
-        self._seen[digest] += 1
-        return digest, self._seen[digest]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,38 +75,11 @@ def open_sweep(call: Call) -> Opened:
     journal.mkdir(parents=True, exist_ok=True)
     number = claim(journal, take_over=call.take_over)
     try:
-        with _renewed(segment.path_of(journal, number)):
+        with renewed(segment.path_of(journal, number)):
             return _look(call, number)
     except BaseException:
         give_up(call.root, number)
         raise
-
-
-def give_up(root: Path, number: int, why: str = "refused") -> None:
-    """Let go of a sweep that was claimed, without having driven it."""
-    path = segment.path_of(root / JOURNAL, number)
-    with contextlib.suppress(OSError), path.open("ab") as file:
-        file.write(segment.encode({"event": "close", "time": time.time(), "why": why}))
-    segment.let_go(path)
-
-
-@contextlib.contextmanager
-def _renewed(path: Path) -> Generator[None, None, None]:
-    """Renew the lease meanwhile: hashing and copying large inputs takes long."""
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(segment.RENEW_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(path)
-
-    thread = threading.Thread(target=renew, name="multirun-lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def preview(call: Call) -> Opened | None:
@@ -159,7 +101,7 @@ def preview(call: Call) -> Opened | None:
         match=Matcher(history.runs),
         notes=notes,
     )
-    _select(call, opened)
+    select(call, opened)
     return opened
 
 
@@ -202,40 +144,6 @@ def _is_bare(journal: Path) -> bool:
     return journal.is_dir() and all(path.name.endswith(".tmp") for path in journal.iterdir())
 
 
-def claim(journal: Path, *, take_over: bool) -> int:
-    """Create the next segment, unless its last writer may still write; return its number.
-
-    Raises:
-        SweepLockedError: another driver holds the sweep.
-    """
-    # Before the look at the last writer: another driver that begins after it takes this number.
-    number = max(segment.numbers(journal), default=0) + 1
-    writer = segment.last_writer(journal)
-    alive = False if writer is None else writer.alive
-    if writer is not None and alive is not False and not take_over:
-        known = (
-            "is working on this sweep"
-            if alive
-            else f"may be working on this sweep: it was heard of {writer.silent:.0f} s ago"
-        )
-        raise SweepLockedError(
-            f"{journal.parent}: {writer.process} {known}. Wait until it has ended, or end it "
-            "with multirun cancel; if you are sure that it must not go on, take the sweep over "
-            "with take_over=True (--take-over)"
-        )
-    segment.create(
-        journal,
-        number,
-        {
-            "event": "driver",
-            "time": time.time(),
-            "format": FORMAT,
-            "process": ProcessId.own().to_json(),
-        },
-    )
-    return number
-
-
 def _look(call: Call, number: int) -> Opened:
     for leftover in call.root.glob(f".{MANIFEST}.*"):
         leftover.unlink(missing_ok=True)
@@ -262,32 +170,8 @@ def _look(call: Call, number: int) -> Opened:
         match=Matcher(history.runs),
         notes=notes,
     )
-    _select(call, opened)
+    select(call, opened)
     return opened
-
-
-def await_guardians(history: History, *, end_them: bool) -> None:
-    """Wait until the processes of earlier drivers' runs are gone: two may not share a directory.
-
-    Raises:
-        SweepLockedError: they do not go.
-    """
-    deadline = time.monotonic() + _GUARDIAN_SECONDS
-    own = ProcessId.own()  # where it holds runs itself, it has ended them with their driver
-    for guardian in history.guardians:
-        if guardian == own:
-            continue
-        if end_them and guardian.alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(guardian.pid, signal.SIGTERM)
-                os.kill(guardian.pid, signal.SIGCONT)  # one that is suspended would not hear it
-        while guardian.alive():
-            if time.monotonic() > deadline:
-                raise SweepLockedError(
-                    f"the last driver is gone, but {guardian} has been ending its runs for "
-                    f"{_GUARDIAN_SECONDS:.0f} s; try again, or end that process yourself"
-                )
-            time.sleep(0.02)
 
 
 def _settle(call: Call, old: Manifest | None) -> tuple[Manifest, list[InputRecord], list[str]]:
@@ -339,66 +223,3 @@ def _compare(call: Call, old: Manifest | None) -> tuple[list[Input], list[str]]:
         )
     notes += [f"changed: {one}" for one in differences]
     return inputs, notes
-
-
-def _select(call: Call, opened: Opened) -> None:
-    """Match the call's runs with the journal's by their parameters, and choose what to execute."""
-    runs = opened.history.runs
-    if call.runs is None:
-        if not opened.history.complete:
-            raise SweepError(
-                f"{call.root}: its driver died before all runs were written down; "
-                "call the script or command that began it again, with resume"
-            )
-        asked = list(runs)
-    else:
-        asked = [_run_of(text, opened) for text in call.runs]
-    opened.asked = asked
-    last = len(runs) + len(opened.new) - 1
-    if isinstance(call.rerun, frozenset) and (
-        wrong := sorted(index for index in call.rerun if not 0 <= index <= last)
-    ):
-        raise UsageError(f"rerun asks for run {wrong[0]}; there are the runs 0 to {last}")
-    for run in asked:
-        if _wanted(call, run):
-            if run.status == "success":
-                opened.again.append(run)
-            opened.todo.append(run)
-    strange = [
-        run
-        for run in opened.todo
-        if run.handle is not None and not call.runner.can_reattach and not run.done
-    ]
-    if strange:
-        opened.notes.append(
-            f"{len(strange)} run(s) were handed to another runner, such as run {strange[0].index} "
-            f"({strange[0].handle}), and may be alive there; they are executed anew here"
-        )
-    chosen = {id(run) for run in opened.todo}
-    opened.excluded = [
-        run
-        for run in (*runs, *opened.new)
-        if id(run) not in chosen and run.status in ("pending", "running")
-    ]
-    absent = len(runs) - sum(1 for run in asked if run.index is not None and run.index < len(runs))
-    if absent:
-        opened.notes.append(
-            f"{absent} run(s) of this sweep are not among those given now; they stay as they are"
-        )
-    runs += opened.new
-
-
-def _run_of(text: str, opened: Opened) -> Run:
-    run = opened.match(text)
-    if run is None:
-        run = Run(index=len(opened.history.runs) + len(opened.new), params=text)
-        opened.new.append(run)
-    return run
-
-
-def _wanted(call: Call, run: Run) -> bool:
-    if call.rerun is None:
-        return run.status != "success"
-    if call.rerun == "failed":
-        return run.status == "failure"
-    return call.rerun == "all" or run.index in call.rerun

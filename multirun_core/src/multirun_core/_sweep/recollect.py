@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from multirun_core._inrun import store_results
 from multirun_core._staging.thin import was_thinned
 from multirun_core._sweep import results, segment
+from multirun_core._sweep.claiming import claim, give_up
 from multirun_core._sweep.collect import Collector, collect
 from multirun_core._sweep.layout import JOURNAL
-from multirun_core._sweep.opening import claim, give_up
 from multirun_core.errors import JournalError, ResultsError
 
 if TYPE_CHECKING:
