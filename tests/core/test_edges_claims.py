@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._sweep import claiming, segment
+from multirun_core._sweep import claiming, opening, segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._transport.process import ProcessId
 from sweeps import successes
