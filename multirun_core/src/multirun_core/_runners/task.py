@@ -88,6 +88,17 @@ class TaskRunner(AbstractRunner):
         env: Mapping[str, str] | None = None,
         grace: float = 5.0,
     ) -> None:
+        """Make a runner; nothing is started yet.
+
+        Args:
+            max_parallel: how many runs go on at once; None for no limit here.
+            timeout: running time of one attempt in seconds, or such as "5x median"; None for no
+                limit.
+            retries: how many further attempts a failed run gets.
+            retry_delay: seconds before the second attempt, doubled for each further one up to 60.
+            env: variables that each run gets.
+            grace: seconds between TERM and KILL when a run is ended.
+        """
         if max_parallel is not None and max_parallel < 1:
             raise UsageError(f"max_parallel is {max_parallel}; at least one run must fit")
         self.max_parallel = max_parallel
