@@ -239,12 +239,12 @@ class Run:
 
     @property
     def stdout(self) -> Path:
-        """Where the program's standard output is; no such file where it printed nothing."""
+        """Where the program's standard output is; no file where it is empty or not kept."""
         return self.cwd / STDOUT
 
     @property
     def stderr(self) -> Path:
-        """Where the program's standard error is; no such file where it printed nothing."""
+        """Where the program's standard error is; no file where it is empty or not kept."""
         return self.cwd / STDERR
 
     @property

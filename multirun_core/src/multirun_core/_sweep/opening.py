@@ -177,7 +177,10 @@ def _look(call: Call, number: int) -> Opened:
 def _settle(call: Call, old: Manifest | None) -> tuple[Manifest, list[InputRecord], list[str]]:
     """Compare the call with what the sweep was; store the inputs; write `multirun.json`."""
     inputs, notes = _compare(call, old)
-    notes += check_room(call.root, inputs, len(call.runs or ()))
+    count = len(call.runs or ())
+    if call.keep != "all":
+        count = min(count, call.runner.ahead)  # hardly more directories are there at once
+    notes += check_room(call.root, inputs, count)
     records = store_inputs(call.root, inputs, _known(old))
     manifest = Manifest(
         cmd=call.cmd or (old.cmd if old is not None else []),
