@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._sweep import cleaning
+from multirun_core._sweep import cleaning, thinning
 from sweeps import events, processes_with, wait_until
 from thin_driver import expected, run
 
@@ -349,3 +349,39 @@ def test_results_that_a_program_left_half_written_stay_as_they_are(tmp_path: Pat
     )  # fmt: skip
     assert there(sweep.path) == {"000000": ["results.json"]}
     assert "no JSON" in json.dumps(sweep.to_dataframe().result_error[0])
+
+
+def test_a_directory_is_thinned_only_when_the_end_is_on_disk(
+    tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "s"
+    ended: list[bool] = []
+    original = thinning.thin
+
+    def look(directory: Any, **more: Any) -> None:
+        known = {f"{one['run']:06d}" for one in events(root) if one["event"] == "end"}
+        ended.append(Path(directory).name in known)
+        original(directory, **more)
+
+    monkeypatch.setattr(thinning, "thin", look)
+    run(root)
+    assert ended == [True] * 4
+
+
+def test_a_sweep_is_removed_from_the_front(
+    tmp_path: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "s"
+    run(root, keep="all")
+    removed: list[str] = []
+    original = cleaning.remove
+
+    def look(path: str) -> None:
+        assert not (root / "multirun.json").exists()
+        removed.append(Path(path).name)
+        original(path)
+
+    monkeypatch.setattr(cleaning, "remove", look)
+    cleaning.remove_sweep(root)
+    assert removed == ["runs", "0001.jsonl"]
+    assert not root.exists()
