@@ -19,6 +19,14 @@ from sweeps import events, wait_until
 from multirun_core import BackendError, ExitStatus, Run, Sweep, TaskRunner, multirun
 
 
+@pytest.fixture(autouse=True)
+def let_detached_runs_end(tmp_path: Path) -> Iterator[None]:
+    """They outlive their driver on purpose; where a test fails, they must not outlive the test."""
+    yield
+    if (tmp_path / "s").exists():
+        (tmp_path / "s" / "go").touch()
+
+
 class Detached(TaskRunner):
     """Starts each run in a session of its own; a file says how it ended."""
 

@@ -4,54 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import time
 from abc import abstractmethod
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multirun_core._model.policy import Policy, parse_time_limit
-from multirun_core._model.resources import Resources, needs_of
+from multirun_core._model.resources import Resources
 from multirun_core._model.run import ExitStatus, Run
 from multirun_core._model.status import RunStatistics
-from multirun_core._runners.base import AbstractRunner
+from multirun_core._runners.attempts import Attempts
 from multirun_core._runners.pace import Pace
 from multirun_core.errors import (
     BackendError,
-    ParamError,
     RunnerClosedError,
-    StagingError,
-    SubmitError,
-    SweepError,
     UsageError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from multirun_core._model.run import Keeper
-    from multirun_core._model.status import RunStatus
     from multirun_core._transport.process import ProcessId
 
 _log = logging.getLogger("multirun.runner")
 
-# With these nothing that is written can be trusted to arrive, so no further run may start.
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
 _STAGED_AHEAD = 8
 
 
-def stops_all(error: BaseException) -> bool:
-    """Whether an error concerns all runs, so that the sweep must stop rather than the run fail."""
-    if isinstance(error, OSError):
-        return error.errno in _DISK_ERRORS or isinstance(error, PermissionError)
-    return isinstance(error, (BackendError, SweepError))
-
-
-class TaskRunner(AbstractRunner):
+class TaskRunner(Attempts):
     """Base of runners that carry out each run in a task of its own.
 
     A subclass writes `execute`. Slots, retries, time limits, cancellation and statistics are here.
@@ -60,20 +42,8 @@ class TaskRunner(AbstractRunner):
 
     Attributes:
         runs: all runs that were added, in order.
-        semaphore: the slots; None where their number is not limited here.
-        policy: time limit, retries, variables and grace, for runs that bring none of their own.
-        letting_go: whether runs are cancelled only because this driver cannot go on: a runner
-            that can reattach then leaves them alive for the next one.
         guardian: the process that ends all runs when this one dies, if the runner has one.
-        default_needs: what each run needs whose sweep says nothing about it.
-        pace: how long the runs take that succeed; known while a time limit is relative to it.
     """
-
-    enforces_timeout: ClassVar[bool] = False
-    """Whether `execute` keeps the time limit itself; else it is cancelled when time is up."""
-
-    reports_start: ClassVar[bool] = False
-    """Whether `execute` calls `begin` when the run starts; else it counts as started at once."""
 
     knows_resources: ClassVar[bool] = False
     """Whether `execute` gives a run what `needs` returns, so that a sweep may say it."""
@@ -191,45 +161,12 @@ class TaskRunner(AbstractRunner):
         """How many runs a sweep may add at once; bounds tasks and staged directories."""
         return 2 * (self.max_parallel or 64) + 128
 
-    def limits(self, run: Run) -> Policy:
-        """Return what holds for a run: its sweep's policy, or the runner's own.
-
-        A time limit that is relative to other runs is in seconds here, as it is at this moment.
-        """
-        policy = self._policy(run)
-        if policy.timeout_factor is None:
-            return policy
-        return replace(policy, timeout=self.pace.limit(policy.timeout_factor))
-
-    def needs(self, run: Run) -> Resources:
-        """Return what a run needs: as its sweep says, completed by `default_needs`.
-
-        Raises:
-            ParamError: the sweep's `resources` failed; raised from `execute`, the run fails.
-        """
-        ask = self._policy(run).resources
-        if ask is None:
-            return self.default_needs
-        return needs_of(ask, run.index, run.params).over(self.default_needs)
-
     def check_needs(self, needs: Resources) -> None:
         """Refuse what no run can ever get here; asked before a sweep creates anything.
 
         Raises:
             UsageError: says what is needed and what there is.
         """
-
-    def begin(self, run: Run) -> None:
-        """Note that the attempt starts now; for runners with `reports_start`."""
-        timer = self._timers.get(run)
-        limit = self.limits(run).timeout
-        if timer is not None and limit is not None and not self.enforces_timeout:
-            timer.reschedule(asyncio.get_running_loop().time() + limit)
-        run.attempts += 1
-        run.started = time.time()
-        if run.keeper is not None:
-            run.keeper.began(run)
-        run.status = "running"
 
     # The three methods of every runner.
 
@@ -369,7 +306,7 @@ class TaskRunner(AbstractRunner):
 
     def _start(self, run: Run) -> None:
         loop = self._bind()
-        run.task = loop.create_task(self._drive(run))
+        run.task = loop.create_task(self.drive_run(run))
         self._live.add(run.task)
         run.task.add_done_callback(partial(self._ended, run))
 
@@ -380,139 +317,3 @@ class TaskRunner(AbstractRunner):
         if task.cancelled() and run.status == "pending" and run.keeper is None:
             run.reason = "cancelled"
             run.status = "skipped"
-
-    async def _drive(self, run: Run) -> None:
-        made, last = 0, None
-        while True:
-            end = await self._attempt(run, last)
-            made, last = made + 1, end
-            if end.ok and run.keeper is not None:
-                await self._conclude(run, run.keeper, end)
-            self._learn(run, end)
-            delay = None if end.ok else self.limits(run).delay(made, end.cause)
-            if delay is None:
-                await self._finish(run, "success" if end.ok else "failure", end)
-                return
-            try:
-                await self._finish(run, "pending", end)
-                await asyncio.sleep(delay)
-            except asyncio.CancelledError:
-                await self._finish(run, "failure", end)
-                raise
-
-    def _policy(self, run: Run) -> Policy:
-        return self.policy if run.keeper is None else run.keeper.policy
-
-    def _learn(self, run: Run, end: ExitStatus) -> None:
-        """Take note of how long a success took, where a time limit asks for it."""
-        if self._policy(run).timeout_factor is None or not end.ok:
-            return
-        if end.started is not None and end.ended is not None:
-            self.pace.add(end.ended - end.started)
-
-    async def _attempt(self, run: Run, last: ExitStatus | None) -> ExitStatus:
-        """Stage, wait for a slot, execute; a cancelled run is given its end here."""
-        adopted = run.handle is not None and last is None
-        try:
-            async with self._staging:
-                if run.keeper is not None and not adopted:
-                    await run.keeper.prepare(run)
-                if self.semaphore is not None:
-                    await self.semaphore.acquire()
-        except StagingError as error:
-            return ExitStatus(code=None, reason="staging", message=str(error))
-        except asyncio.CancelledError:
-            await self._finish_cancelled(run, last)
-            raise
-        try:
-            end = await self._execute(run, self.reattach if adopted else self.execute)
-        except asyncio.CancelledError:
-            await self._finish_cancelled(run, last)
-            raise
-        except BaseException:
-            if run.status == "running":
-                run.status = "pending"
-            raise
-        finally:
-            if self.semaphore is not None:
-                self.semaphore.release()
-        if end is not None:
-            return end
-        run.handle = None
-        if run.status == "running":
-            run.status = "pending"
-        return await self._attempt(run, last)
-
-    async def _conclude(self, run: Run, keeper: Keeper, end: ExitStatus) -> None:
-        try:
-            await keeper.conclude(run)
-        except asyncio.CancelledError:
-            await self._finish(run, "success", end)
-            raise
-
-    async def _finish_cancelled(self, run: Run, last: ExitStatus | None) -> None:
-        """A running run failed; one between attempts failed as its last did; others never began.
-
-        Where the sweep lets go of its runs, nothing of that has happened: they are as they were.
-        """
-        if self.letting_go:
-            if run.status == "running":
-                run.status = "pending"
-        elif run.status == "running":
-            end = ExitStatus(code=None, reason="cancelled", started=run.started, ended=time.time())
-            await self._finish(run, "failure", end)
-        elif last is not None:
-            await self._finish(run, "failure", last)
-        else:
-            await self._finish(run, "skipped", ExitStatus(code=None, reason="cancelled"))
-
-    async def _execute(
-        self, run: Run, execute: Callable[[Run], Awaitable[ExitStatus | None]]
-    ) -> ExitStatus | None:
-        await self.ready()
-        self._timers[run] = timer = asyncio.timeout(None)  # set by `begin`: queueing is free
-        try:
-            async with timer:
-                if not self.reports_start:
-                    self.begin(run)
-                end = await execute(run)
-                return None if end is None else _timed(end, run)
-        except (SubmitError, ParamError) as error:
-            reason, message = "submit", str(error)
-        except Exception as error:
-            if timer.expired():
-                limit = self.limits(run).timeout
-                reason, message = "timeout", f"it took longer than {limit:g} s"
-            elif stops_all(error):
-                raise
-            else:
-                _log.exception("runner %s failed to execute %r", type(self).__name__, run)
-                reason, message = "submit", f"{type(error).__name__}: {error}"
-        finally:
-            del self._timers[run]
-        return ExitStatus(
-            code=None, reason=reason, message=message, started=run.started, ended=time.time()
-        )
-
-    async def _finish(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
-        """Write down the end of an attempt, then show it; a cancellation waits for that."""
-        cancelled: asyncio.CancelledError | None = None
-        if run.keeper is not None:
-            recorded = run.keeper.record(run, status, end)
-            while not recorded.done():
-                try:
-                    await asyncio.shield(recorded)
-                except asyncio.CancelledError as error:
-                    cancelled = error
-            recorded.result()
-        run.take(end)
-        run.status = status
-        if cancelled is not None:
-            raise cancelled
-
-
-def _timed(end: ExitStatus, run: Run) -> ExitStatus:
-    """Fill in the times where the author's `execute` gave none."""
-    if end.started is not None or end.cause in ("submit", "staging"):
-        return end
-    return replace(end, started=run.started, ended=end.ended or time.time())
