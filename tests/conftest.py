@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
+for number in SIGNALS:
+    # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP, and both are inherited:
+    # the drivers that the tests signal would not hear it.
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 PATIENCE = 5.0  # seconds that what is being cleaned up may still take
 
 
