@@ -352,8 +352,8 @@ class BringsBack(ParallelLocalRunner):
 
 
 class ChangesItsMind(ParallelLocalRunner):
-    async def _drive(self, run: Run) -> None:
-        await super()._drive(run)
+    async def drive_run(self, run: Run) -> None:
+        await super().drive_run(run)
         run.host = "elsewhere"
 
 

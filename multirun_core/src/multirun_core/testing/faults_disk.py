@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -125,11 +126,18 @@ class DiskFaults(KitBase):
                 driver.wait(self.patience(20))
             else:
                 self._check_told(tmp_path, "Read-only file system")
-            if self.runs_on_this_machine:
+            adopts = self.why_not("can_reattach") is None
+            if adopts and self.runs_on_this_machine:
+                for pid in self.processes_of(disk.inside):  # let go of, and alive
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            elif self.runs_on_this_machine:
                 gone(self, disk.inside, "what ran is ended")
             disk.unmount(runs)
             self._check_nothing_invented(disk)
             expect(self._drive(disk, tmp_path, cmd), 0, "later, the sweep is resumed")
+            if adopts:
+                expect(self._drive(disk, tmp_path, cmd), 0, "what was found ended is tried again")
             self._check_complete(disk)
 
     # Helpers.
