@@ -84,13 +84,13 @@ def test_a_disk_that_fills_up(tmp_path: Path, size: str) -> None:
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
-    script = f"""
+    script = """
 set -e
 mount -t tmpfs -o size=1m tmpfs "$1"
 mount -o remount,ro "$1"
-{sys.executable} -c "$2" "$1/s"
+"$3" -c "$2" "$1/s"
 """
-    words = [*unshare(), "sh", "-c", script, "sh", str(tmp_path), DRIVER]
+    words = [*unshare(), "sh", "-c", script, "sh", str(tmp_path), DRIVER, sys.executable]
     env = os.environ | {"MARKS": "/nowhere", "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=env, timeout=30)
     assert done.returncode == 3
