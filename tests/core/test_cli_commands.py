@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -425,7 +426,7 @@ def test_signals(tmp_path: Path, signum: signal.Signals, status: int) -> None:
 
 
 def test_a_reader_that_leaves_is_no_error(finished: Path) -> None:
-    words = " ".join(PROGRAM)
+    words = shlex.join(PROGRAM)
     script = f"{words} results study --format jsonl; echo $? > status"
     reading, writing = os.pipe()
     os.close(reading)
@@ -443,7 +444,7 @@ def test_a_reader_that_leaves_is_no_error(finished: Path) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_change_nothing(tmp_path: Path, closed: str) -> None:
-    script = f"{' '.join(PROGRAM)} run -p a=1,2 -o st true {closed}"
+    script = f"{shlex.join(PROGRAM)} run -p a=1,2 -o st true {closed}"
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, check=False)
     assert done.returncode == 0
     assert Sweep.open(tmp_path / "st").statistics.success_count == 2
@@ -466,7 +467,7 @@ def test_a_reader_of_errors_that_leaves_ends_no_sweep(tmp_path: Path) -> None:
 
 def test_progress_can_be_turned_off(tmp_path: Path) -> None:
     seen = in_terminal(
-        ["sh", "-c", f"cd {tmp_path} && exec {' '.join(PROGRAM)} run -p a=1,2 -o st "
+        ["sh", "-c", f"cd {tmp_path} && exec {shlex.join(PROGRAM)} run -p a=1,2 -o st "
          "--no-progress -- sleep 1"]
     )  # fmt: skip
     assert "━" not in seen

@@ -62,14 +62,15 @@ class EndingChecks(KitBase):
 
     @requires("slots_option", "shares_files")
     def test_a_run_cancelled_while_it_waits_is_never_started(self, tmp_path: Path) -> None:
-        beats, go = fresh(tmp_path / "beats"), tmp_path / "go"
+        beats, go, mark = fresh(tmp_path / "beats"), tmp_path / "go", tmp_path / "mark"
 
         async def work() -> None:
             runner = self.make_runner(**self.slots(1))
-            first = runner.add(sh(WAIT_FOR, go), fresh(tmp_path / "a"))
+            first = runner.add(sh(f'touch "$2"; {WAIT_FOR}', go, mark), fresh(tmp_path / "a"))
             second = runner.add(sh('touch "$1"', beats / "second"), fresh(tmp_path / "b"))
             gathering = asyncio.ensure_future(runner.gather())
-            await self.until(lambda: first.status == "running", "a run starts", during=gathering)
+            # The program, not just the status: by now the second would have begun as well.
+            await self.until(mark.exists, "a run starts", during=gathering)
             await _cancel(second.task)
             go.touch()
             await gathering

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from multirun_core._model.status import RunStatus
     from multirun_core._sweep.sweep import Sweep
 
+_MORE = 40  # than reach the journal in one flush
 _QUICK = sh(BEGIN, POST)
 _FIRST_TWO = 'test "$MULTIRUN_ATTEMPT" = 1 && test "$MULTIRUN_PARAM_N" -lt 2'
 # Ends when it is told to, and leaves a file that says so.
@@ -131,11 +132,11 @@ class DriverFaults(KitBase):
         for ends in ((-signal.SIGKILL,), (-signal.SIGKILL, 0)):
             before, flushed = executions(path), successes(path)
             # The second driver may have but one run left, and so come to its end.
-            self._die(path, _QUICK, Fatal("running success", 2), *ends, runs=8)
+            self._die(path, _QUICK, Fatal("running success", 2), *ends, runs=_MORE)
             self._check_left_alone(path, before, flushed)
             promise(len(successes(path)) >= 2, "what succeeded is in the journal", before)
         before, flushed = executions(path), successes(path)
-        sweep = self._resume(path, _QUICK, runs=8)
+        sweep = self._resume(path, _QUICK, runs=_MORE)
         self._check_left_alone(path, before, flushed)
         check_whole(sweep, kills=2)
 
