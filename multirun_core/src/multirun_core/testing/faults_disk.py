@@ -165,9 +165,11 @@ class DiskFaults(KitBase):
         return first == "running" and set(others) <= {"success", "failure"}
 
     def _check_told(self, folder: Path, why: str) -> None:
-        last = (folder / "told").read_text().splitlines()[-1:]
-        promise(last and last[0].startswith("multirun_core."), "it is an error of multirun", last)
-        promise(why in last[0], f"it says why: {why}", last)
+        told = (folder / "told").read_text().splitlines()
+        # The last line of a traceback; a backend may log something after it.
+        errors = [line for line in told if line.startswith("multirun_core.")]
+        promise(errors, "it is an error of multirun", told[-1:])
+        promise(why in errors[-1], f"it says why: {why}", errors)
 
     def _check_nothing_invented(self, disk: SmallDisk) -> None:
         for run in Sweep.open(disk.outside / "sweep").runs:
