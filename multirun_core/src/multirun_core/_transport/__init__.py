@@ -1,1 +1,1 @@
-"""Processes: who is who, here and (later) over there."""
+"""Processes here and over there: who is who, how commands get there, and what carries runs out."""

@@ -1,0 +1,387 @@
+#!/bin/sh
+# Carries out one attempt of a run where nothing of ours is installed: POSIX sh on Linux, with
+# setsid, grep and the usual file tools. `wrapper.py` writes the order and reads the lines.
+#
+#   sh wrapper.sh run DIR ATTEMPT [RESTART]               claim it, carry it out, write its end down
+#   sh wrapper.sh look DIR ATTEMPT [RESTART]              say in one line what is known of it
+#   sh wrapper.sh end DIR ATTEMPT GRACE REASON [RESTART]  end it with all of its descendants
+#
+# DIR is absolute. In DIR/.multirun: `order`, what is to be done; `claim-ATTEMPT`, a directory whose
+# making is the claim, with `process` (who carries it out), `ending` (why it is being ended) and
+# `exit` (its end, whole as soon as it has that name).
+#
+# Descendants are known by their session or group, by their token in the environment, by file
+# descriptor 9, which they inherit, or by their working directory. What has left all four escapes.
+# Who is in the directory alone is spared where it has a terminal or is another user's: a person is
+# at work there.
+#
+# All variables begin with mr_, since one that the caller had exported would reach the program.
+#
+# Every fork is paid for by every run, so what the shell can do itself it does.
+# shellcheck disable=SC2034,SC2154,SC2015 # set by the order; read to be skipped; meant as written
+# shellcheck disable=SC3013 # -ef: in POSIX since 2024, and in dash, bash and busybox for long
+# shellcheck disable=SC3067 # -O: in dash, bash and busybox, too
+set -u
+
+mr_tab='	'
+
+# Set mr_boot and mr_host: the id of a process means nothing elsewhere.
+mr_here() {
+    read -r mr_boot </proc/sys/kernel/random/boot_id
+    read -r mr_host </proc/sys/kernel/hostname
+}
+
+# Set mr_start to when process $1 was started, in ticks since boot, and mr_tty to its terminal, 0
+# for none; false where it is no more.
+mr_started() {
+    mr_start=0 mr_stat=
+    [ -r "/proc/$1/stat" ] || return 1
+    while read -r mr_rest; do # the name of its program may hold newlines
+        mr_stat=$mr_stat$mr_rest
+    done 2>/dev/null <"/proc/$1/stat"
+    # shellcheck disable=SC2086 # fields are meant to be split
+    set -- ${mr_stat##*) }
+    case ${1:-Z} in Z | X) return 1 ;; esac
+    mr_tty=$5 mr_start=${20}
+}
+
+# Set mr_cs to $1 seconds, a decimal number, in centiseconds.
+mr_centi() {
+    mr_part=${1#*.}00
+    [ "$mr_part" != "${1}00" ] || mr_part=00
+    mr_part=1${mr_part%"${mr_part#??}"}
+    mr_cs=${1%%.*}
+    mr_cs=$((${mr_cs:-0} * 100 + mr_part - 100))
+}
+
+# Set mr_decimal to $1 centiseconds in seconds.
+mr_seconds() {
+    mr_part=$((100 + $1 % 100))
+    mr_decimal=$(($1 / 100)).${mr_part#1}
+}
+
+# Set mr_now to centiseconds since boot.
+mr_clock() {
+    read -r mr_now mr_rest </proc/uptime
+    mr_centi "$mr_now"
+    mr_now=$mr_cs
+}
+
+mr_nap() { sleep 0.05 2>/dev/null || sleep 1; }
+
+mr_leave() {
+    printf '%s\n' "multirun: $mr_dir, attempt $mr_attempt_asked: $2" >&2
+    exit "$1"
+}
+
+# Read who carries the run out; false where that is not written yet, all of it.
+mr_known() {
+    mr_p_end=
+    [ -e "$mr_claim/process" ] && IFS=$mr_tab read -r mr_p_host mr_p_boot mr_p_wrapper \
+        mr_p_wrapper_start mr_p_child mr_p_child_start mr_p_token mr_p_end <"$mr_claim/process"
+    [ "$mr_p_end" = . ]
+}
+
+# Set mr_members to the live processes of the run: $1 its session or "", $2 its token. False where
+# there is none.
+mr_find() {
+    mr_members=
+    for mr_found in $(
+        mr_since=0 mr_files=
+        if [ -n "${mr_short:-}" ]; then # only those can be of it that came since its first one
+            read -r mr_latest mr_rest </proc/self/stat # this subshell, which was new a moment ago
+            [ "$mr_latest" -le "$mr_child" ] || mr_since=$mr_child # unless numbers have come round
+            mr_latest=$((mr_latest + 1000))
+        fi
+        for mr_place in /proc/[0-9]*; do
+            if [ "$mr_since" -gt 0 ]; then
+                mr_found=${mr_place#/proc/}
+                [ "$mr_found" -ge "$mr_since" ] && [ "$mr_found" -le "$mr_latest" ] || continue
+                mr_files="$mr_files $mr_place/environ $mr_place/stat"
+            fi
+            if [ "$mr_place/fd/9" -ef "$mr_claim" ] || {
+                # Another attempt may be in the same directory, where this one was given up.
+                [ "$mr_place/cwd" -ef "$mr_dir" ] && [ ! -d "$mr_place/fd/9" ] &&
+                    [ -O "$mr_place" ] && mr_started "${mr_place#/proc/}" && [ "$mr_tty" = 0 ] &&
+                    ! LC_ALL=C grep -qsz '^MULTIRUN_TOKEN=' "$mr_place/environ"
+            }; then
+                echo "$mr_place/cwd"
+            fi
+        done
+        [ "$mr_since" -gt 0 ] || mr_files='/proc/[0-9]*/environ /proc/[0-9]*/stat'
+        # One grep for both: the token in an environment; group or session in the stat of a
+        # process that is no zombie, see proc(5).
+        # shellcheck disable=SC2086 # one word, or pattern, for each file
+        LC_ALL=C grep -lszE "^MULTIRUN_TOKEN=$2\$|^[0-9]+ [(].*[)] [^ZX] [0-9]+ (${1:-x}|[0-9]+ ${1:-x}) " \
+            $mr_files /dev/null
+    ); do
+        mr_found=${mr_found#/proc/} mr_found=${mr_found%%/*}
+        case " $mr_members $$ ${mr_p_wrapper:-} " in *" $mr_found "*) continue ;; esac
+        mr_members="$mr_members $mr_found"
+    done
+    [ -n "$mr_members" ]
+}
+
+# End what is left of the run: TERM, $3 seconds, KILL. False where something stays.
+mr_sweep_up() {
+    mr_find "$1" "$2" || return 0
+    # shellcheck disable=SC2086 # one word for each process
+    kill -TERM $mr_members 2>/dev/null
+    mr_clock && mr_centi "$3" && mr_until=$((mr_now + mr_cs))
+    while mr_find "$1" "$2"; do
+        mr_clock
+        [ "$mr_now" -lt "$mr_until" ] || break
+        mr_nap
+    done
+    mr_until=$((mr_now + 1000))
+    while mr_find "$1" "$2"; do
+        # shellcheck disable=SC2086
+        kill -KILL $mr_members 2>/dev/null
+        mr_clock
+        [ "$mr_now" -lt "$mr_until" ] || return 1
+        mr_nap
+    done
+}
+
+# mr_say WORD CODE REASON STARTED ENDED CPU: set mr_line to a line about this attempt.
+mr_say() {
+    mr_line=$1
+    for mr_one in "$mr_index" "$mr_attempt" "$mr_restart" "$2" "$3" "$4" "$5" "$6" - \
+        "${MULTIRUN_NODE:-$mr_host}" "$mr_token"; do
+        mr_line=$mr_line$mr_tab$mr_one
+    done
+}
+
+# Append mr_line to where somebody may be listening.
+mr_tell() { [ -z "$mr_log" ] || printf '%s\n' "$mr_line" >>"$mr_log"; }
+
+# Begin anew as the process that becomes the program.
+mr_inner() {
+    cd "$mr_dir" || exit 126
+    # shellcheck disable=SC1091 # wrapper.py makes it
+    . "$mr_mine/order"
+    # This attempt may have been given up at the very moment at which it begins.
+    [ "$mr_attempt" = "$mr_attempt_asked" ] || mr_unfit "the order is for attempt $mr_attempt"
+    unset MULTIRUN_NODE MULTIRUN_BOOTED
+    MULTIRUN_RUN_DIR=$mr_dir MULTIRUN_TOKEN=$mr_token
+    export MULTIRUN_RUN_DIR MULTIRUN_TOKEN
+    eval "$mr_program"
+}
+
+# Refuse a program that is not to be had; called by the order's program just before it is executed.
+mr_check() {
+    case $1 in
+    */*)
+        [ -e "$1" ] || mr_unfit "$1: there is no such program"
+        [ -f "$1" ] && [ -x "$1" ] || mr_unfit "$1: it is not executable"
+        ;;
+    *) command -v -- "$1" >/dev/null || mr_unfit "$1: there is no such program on the PATH, $PATH" ;;
+    esac
+}
+
+mr_unfit() {
+    printf '%s\n' "$1" >&2
+    printf '%s\n' "$1" >"$mr_claim/unfit"
+    exit 127
+}
+
+mr_run() {
+    [ -r "$mr_mine/order" ] || mr_leave 3 'there is no order'
+    # shellcheck disable=SC1091
+    . "$mr_mine/order"
+    [ "$mr_attempt" = "$mr_attempt_asked" ] || mr_leave 3 "the order is for attempt $mr_attempt"
+    mkdir "$mr_claim" 2>/dev/null || {
+        [ -d "$mr_claim" ] || mr_leave 74 "$mr_claim cannot be made"
+        mr_leave 3 'it is claimed already'
+    }
+    mr_present=1
+    [ ! -r "$mr_mine/attempt" ] || read -r mr_present <"$mr_mine/attempt"
+    [ "$mr_present" = "$mr_attempt" ] || mr_leave 3 "attempt $mr_present is due"
+    for mr_stream in stdout.txt stderr.txt; do
+        true >"$mr_dir/$mr_stream" || mr_leave 74 "$mr_stream cannot be written"
+    done
+    mr_here
+    mr_asked=
+    trap 'mr_asked=1' TERM INT HUP
+    trap 'kill -s USR1 -- "-$mr_child"' USR1
+    trap 'kill -s USR2 -- "-$mr_child"' USR2
+    mr_launch
+    mr_say start - - "$mr_began" - -
+    mr_tell
+    mr_await
+    { times; } >"$mr_claim/exit.part" # in braces, since the run may have removed the directory
+    mr_clock && mr_took=$((mr_now - mr_began_clock))
+    # Processes are numbered in turn, up to 32768 or more: in so short a time, in centiseconds, no
+    # machine makes so many that numbers come round to where the run began.
+    mr_short=
+    [ "$mr_took" -gt 12 ] || mr_short=1
+    [ -z "$mr_watchdog" ] || kill "$mr_watchdog" 2>/dev/null
+    mr_sweep_up "$mr_child" "$mr_token" "$mr_grace" ||
+        echo 'multirun: some of its processes could not be ended' >&2
+    mr_conclude
+    wait # for who helped to end it
+}
+
+# Start the program in a session of its own; write down who is who.
+mr_launch() {
+    mr_clock && mr_began_clock=$mr_now
+    if [ -n "${MULTIRUN_BOOTED:-}" ]; then # who starts many has asked for the time once
+        mr_centi "$MULTIRUN_BOOTED" && mr_seconds $((mr_cs + mr_now)) && mr_began=$mr_decimal
+    else
+        mr_began=$(date +%s.%N)
+        case $mr_began in *[!0-9.]*) mr_began=$(date +%s) ;; esac
+    fi
+    # Who ends it waits two seconds for its process, and takes it then for one that never began.
+    [ ! -e "$mr_claim/ending" ] || mr_leave 3 'it is being ended'
+    setsid sh "$mr_self" inner "$mr_dir" "$mr_attempt" "$mr_restart" </dev/null \
+        >"$mr_dir/stdout.txt" 2>"$mr_dir/stderr.txt" 9<"$mr_claim" &
+    mr_child=$!
+    mr_p_wrapper=$$ mr_watchdog=
+    [ -z "$mr_timeout" ] || mr_watch
+    mr_started "$$" && mr_own_start=$mr_start
+    mr_started "$mr_child" || mr_start=0 # it has ended already
+    printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t.\n' "$mr_host" "$mr_boot" "$$" "$mr_own_start" \
+        "$mr_child" "$mr_start" "$mr_token" >"$mr_claim/process"
+}
+
+# Keep the time limit, in a process of its own: it is kept also where this one is killed.
+mr_watch() {
+    sleep 0.01 2>/dev/null || mr_timeout=$((${mr_timeout%.*} + 1))
+    (
+        trap 'kill "$mr_sleeper"; exit' TERM
+        trap '' INT HUP USR1 USR2
+        sleep "$mr_timeout" &
+        mr_sleeper=$!
+        wait "$mr_sleeper"
+        exec sh "$mr_self" end "$mr_dir" "$mr_attempt" "$mr_grace" timeout "$mr_restart"
+    ) </dev/null >/dev/null 2>&1 &
+    mr_watchdog=$!
+}
+
+# Wait for the program's end, through signals, and set mr_code. Asked to end, end it.
+mr_await() {
+    mr_told=
+    while :; do
+        wait "$mr_child"
+        mr_code=$?
+        if [ -n "$mr_asked" ]; then
+            mr_asked='' mr_told=1
+            sh "$mr_self" end "$mr_dir" "$mr_attempt" "$mr_grace" cancelled "$mr_restart" \
+                </dev/null >/dev/null 2>&1 &
+        fi
+        mr_started "$mr_child" || break
+    done
+    # A signal may have come at the same moment. Asked again, some shells have forgotten the child.
+    wait "$mr_child" 2>/dev/null
+    mr_again=$?
+    [ "$mr_again" = 127 ] || mr_code=$mr_again
+    # Whoever ends jobs may tell all of their processes at once, so that it has ended before.
+    [ -z "$mr_asked$mr_told" ] || [ -e "$mr_claim/ending" ] || echo cancelled >"$mr_claim/ending"
+}
+
+# Write down how it ended, for good first, then where somebody may be listening.
+mr_conclude() {
+    mr_reason=-
+    [ ! -r "$mr_claim/ending" ] || read -r mr_reason <"$mr_claim/ending"
+    [ ! -e "$mr_claim/unfit" ] || mr_reason=submit
+    mr_spent=0 mr_user=0m0s mr_system=0m0s
+    { read -r mr_rest && read -r mr_user mr_system; } <"$mr_claim/exit.part"
+    for mr_one in "$mr_user" "$mr_system"; do # such as 1m2.34s
+        mr_minutes=${mr_one%m*} mr_one=${mr_one#*m}
+        mr_centi "${mr_one%s}"
+        mr_spent=$((mr_spent + mr_minutes * 6000 + mr_cs))
+    done
+    mr_seconds "$mr_spent" && mr_cpu=$mr_decimal
+    mr_centi "$mr_began" && mr_seconds $((mr_cs + mr_took)) && mr_ended=$mr_decimal
+    mr_say end "$mr_code" "$mr_reason" "$mr_began" "$mr_ended" "$mr_cpu"
+    mr_kept=
+    printf '%s\n' "$mr_line" >"$mr_claim/exit.part" &&
+        mv "$mr_claim/exit.part" "$mr_claim/exit" && mr_kept=1
+    mr_tell # also where the run has removed its directory: then this is all that is left of it
+    [ -n "$mr_kept" ] || mr_leave 74 "$mr_claim/exit cannot be written"
+}
+
+mr_look() {
+    [ -d "$mr_claim" ] || { echo unclaimed && return; }
+    for mr_round in 1 2; do # who was gone at the first look had written the end by then
+        [ ! -e "$mr_claim/exit" ] || { cat "$mr_claim/exit" && return; }
+        mr_known || { echo claimed && return; }
+        mr_here
+        [ "$mr_p_host" = "$mr_host" ] || { printf 'elsewhere\t%s\n' "$mr_p_host" && return; }
+        [ "$mr_p_boot" = "$mr_boot" ] || continue
+        if mr_started "$mr_p_wrapper" && [ "$mr_start" = "$mr_p_wrapper_start" ]; then
+            echo alive && return
+        fi
+        if mr_started "$mr_p_child" && [ "$mr_start" = "$mr_p_child_start" ]; then
+            echo orphan && return # nobody is left to write down its end
+        fi
+    done
+    echo gone
+}
+
+mr_end() {
+    if mkdir "$mr_claim" 2>/dev/null; then
+        echo prevented && return # whoever comes to start it finds it claimed
+    fi
+    [ -d "$mr_claim" ] || mr_leave 74 "$mr_claim cannot be made"
+    if [ ! -e "$mr_claim/exit" ] && [ ! -e "$mr_claim/ending" ]; then
+        echo "$mr_reason" >"$mr_claim/ending.$$" && mv "$mr_claim/ending.$$" "$mr_claim/ending"
+    fi
+    mr_clock && mr_until=$((mr_now + 200))
+    until mr_known; do # it is being started right now, or its claimant has died right then
+        mr_clock
+        [ "$mr_now" -lt "$mr_until" ] || { mr_end_unknown && return; }
+        mr_nap
+    done
+    mr_here
+    [ "$mr_p_host" = "$mr_host" ] && [ "$mr_p_boot" = "$mr_boot" ] || { mr_look && return; }
+    mr_session=
+    if mr_started "$mr_p_child" && [ "$mr_start" = "$mr_p_child_start" ]; then
+        mr_session=$mr_p_child
+    fi
+    mr_sweep_up "$mr_session" "$mr_p_token" "$mr_grace" ||
+        mr_leave 1 'some of its processes could not be ended'
+    mr_clock && mr_until=$((mr_now + 500))
+    while [ ! -e "$mr_claim/exit" ] && mr_started "$mr_p_wrapper" &&
+        [ "$mr_start" = "$mr_p_wrapper_start" ]; do
+        mr_clock
+        [ "$mr_now" -lt "$mr_until" ] || break
+        mr_nap
+    done
+    mr_look
+}
+
+# End what was begun by somebody who died before it could say who it was: by its token alone.
+mr_end_unknown() {
+    if [ -r "$mr_mine/order" ]; then
+        mr_wanted=$mr_grace
+        # shellcheck disable=SC1091
+        . "$mr_mine/order"
+        [ "$mr_attempt" != "$mr_attempt_asked" ] || mr_sweep_up '' "$mr_token" "$mr_wanted" ||
+            mr_leave 1 'some of its processes could not be ended'
+    fi
+    mr_look
+}
+
+mr_verb=${1:?a verb: run, look or end}
+mr_dir=${2:?the run directory}
+mr_attempt_asked=${3:?the number of the attempt}
+mr_restart=0
+case $mr_verb in
+run | inner | look) mr_restart=${4:-0} ;;
+end)
+    mr_grace=${4:?seconds of grace}
+    mr_reason=${5:?why it is ended}
+    mr_restart=${6:-0}
+    ;;
+*) mr_leave 2 "$mr_verb is no verb" ;;
+esac
+case $0 in
+/*) mr_self=$0 ;;
+*) mr_self=$PWD/$0 ;;
+esac
+mr_mine=$mr_dir/.multirun
+mr_claim=$mr_mine/claim-$mr_attempt_asked
+[ "$mr_restart" = 0 ] || mr_claim=$mr_claim-$mr_restart
+[ "$mr_verb" = inner ] || cd /
+"mr_$mr_verb"
