@@ -1,5 +1,5 @@
 """What is in the files of a tree: digest it, copy it."""
-# ruff: noqa: PTH101, PTH102, PTH211
+# ruff: noqa: PTH101, PTH102, PTH116, PTH211
 # A tree may hold many files, and pathlib would take longer than these system calls.
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
-from multirun_core._staging.files import write
+from multirun_core._staging.files import remove, write
 from multirun_core._staging.tree import Entry, Tree
+from multirun_core._threads import checkpoint
 from multirun_core.errors import StagingError
 
 _BLOCK = 1 << 20  # bytes
+_KERNEL_BLOCK = 1 << 26  # bytes; a kernel call is not left before it is done
 _FICLONE = 0x40049409  # ioctl_ficlonerange(2)
 # What the kernel says where it cannot copy by itself, see copy_file_range(2).
 _CANNOT = frozenset(
@@ -33,6 +36,10 @@ _CANNOT = frozenset(
     }
 )
 _CANNOT_LINK = _CANNOT | {errno.EMLINK}
+_REMEMBERED = 4096
+# Digests of files that were read or copied here, by what changes where their content does: a copy
+# is not read again only to learn what it holds.
+_known: dict[tuple[int, ...], str] = {}
 
 
 class _Hashing(Protocol):
@@ -55,14 +62,27 @@ digest_once = lru_cache(maxsize=64)(digest)
 
 
 def _digest_of_file(path: str) -> str:
-    hashing = sha256()
     fd = _open_file(path)
     try:
+        if (known := _known.get(_identity(os.fstat(fd)))) is not None:
+            return known
+        hashing = sha256()
         while block := os.read(fd, _BLOCK):
             hashing.update(block)
+            checkpoint(len(block))
     finally:
         os.close(fd)
     return hashing.hexdigest()
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _remember(path: str, told: str) -> None:
+    while len(_known) >= _REMEMBERED:
+        _known.pop(next(iter(_known)), None)
+    _known[_identity(os.stat(path))] = told
 
 
 def _combined(tree: Tree, contents: Iterable[str]) -> str:
@@ -86,7 +106,7 @@ def copy(tree: Tree, place: str) -> None:
     Modes and times are kept.
 
     Raises:
-        OSError: it cannot be written or read; what was copied so far stays.
+        OSError: it cannot be written or read; what was copied so far is removed.
     """
     _build(tree, place, lambda entry, path: _copy_file(entry, path, None))
 
@@ -99,6 +119,7 @@ def copy_and_digest(tree: Tree, place: str) -> str:
         hashing = sha256()
         _copy_file(entry, path, hashing)
         digests.append(hashing.hexdigest())
+        _remember(path, digests[-1])
 
     _build(tree, place, copy_one)
     return _combined(tree, digests)
@@ -122,17 +143,24 @@ def _build(tree: Tree, place: str, make_file: Callable[[Entry, str], None]) -> N
     def path_of(entry: Entry) -> str:
         return f"{place}/{entry.rel}" if entry.rel else place
 
-    for entry in tree:
-        if entry.kind == "directory":
-            os.mkdir(path_of(entry), 0o700)
-        elif entry.kind == "link":
-            os.symlink(entry.target, path_of(entry))
-        else:
-            make_file(entry, path_of(entry))
-    for entry in reversed(tree):  # at the end: nothing can be made in a read-only directory
-        if entry.kind == "directory":
-            os.utime(path_of(entry), ns=(entry.mtime_ns, entry.mtime_ns))
-            os.chmod(path_of(entry), entry.mode)
+    try:
+        for entry in tree:
+            if entry.kind == "directory":
+                os.mkdir(path_of(entry), 0o700)
+            elif entry.kind == "link":
+                os.symlink(entry.target, path_of(entry))
+            else:
+                make_file(entry, path_of(entry))
+        for entry in reversed(tree):  # at the end: nothing can be made in a read-only directory
+            if entry.kind == "directory":
+                os.utime(path_of(entry), ns=(entry.mtime_ns, entry.mtime_ns))
+                os.chmod(path_of(entry), entry.mode)
+    except FileExistsError:  # it is not ours
+        raise
+    except BaseException:  # a disk that is full needs the room, and so does who stopped this
+        with suppress(OSError):
+            remove(place)
+        raise
 
 
 def _open_file(path: str) -> int:
@@ -173,8 +201,8 @@ def _clone(source: int, target: int) -> bool:
     else:
         return True
     try:
-        while os.copy_file_range(source, target, 1 << 30):
-            pass
+        while copied := os.copy_file_range(source, target, _KERNEL_BLOCK):
+            checkpoint(copied)
     except OSError as error:
         if error.errno not in _CANNOT:
             raise
@@ -186,3 +214,4 @@ def _copy_content(source: int, target: int, hashing: _Hashing | None) -> None:
         if hashing is not None:
             hashing.update(block)
         write(target, block)
+        checkpoint(len(block))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multirun_core._model.run import PRIVATE as PRIVATE
 from multirun_core._model.run import STDERR, STDOUT
 
 SHARED = "shared"
@@ -10,11 +11,9 @@ RUNS = "runs"
 PARAMS = "params.json"
 RESULTS = ("results.json", "results.pkl", "results.npz")
 RESULTS_ASIDE = (".results-", ".tmp")  # how names of unfinished results begin and end
-PRIVATE = ".multirun"
 ATTEMPTS = "attempts"  # in PRIVATE: a folder for each earlier attempt
 ATTEMPT = "attempt"  # in PRIVATE: the number of the present attempt, where there were others
 CLEARING = "clearing-"  # in PRIVATE: the attempt before which the directory is being cleared
-RUN_FACTS = "run.json"  # in PRIVATE: what core writes for a backend before a run is executed
 PART = f"{PRIVATE}.part-"  # how a copy is named until it is whole
 
 OWN = frozenset({PARAMS, STDOUT, STDERR, *RESULTS})

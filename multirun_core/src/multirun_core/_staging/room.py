@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from multirun_core._model.resources import size_text
 from multirun_core._staging.inputs import Input
 from multirun_core._staging.store import InputRecord
 from multirun_core._staging.tree import Tree, scan
@@ -47,8 +48,8 @@ def check_room(
     warnings: list[str] = []
     if blocks * block > free.f_bavail * free.f_frsize:
         warnings.append(
-            f"{count} runs need some {_bytes(blocks * block)} on the disk of {str(root)!r}, and "
-            f"{_bytes(free.f_bavail * free.f_frsize)} are free; make room, or choose another "
+            f"{count} runs need some {size_text(blocks * block)} on the disk of {str(root)!r}, and "
+            f"{size_text(free.f_bavail * free.f_frsize)} are free; make room, or choose another "
             "output_path"
         )
     if free.f_files and inodes > free.f_favail:  # 0: there is no limit, or it is not told
@@ -64,9 +65,3 @@ def _tree(root: Path, item: Input | InputRecord) -> Tree:
     if isinstance(item, Input):
         return scan(str(item.source)) if os.path.lexists(item.source) else ()
     return scan(str(root / str(item.stored)), follow=False)
-
-
-def _bytes(number: int) -> str:
-    power = min(4, max(0, number.bit_length() - 1) // 10)
-    unit = ("bytes", "KiB", "MiB", "GiB", "TiB")[power]
-    return f"{number / 1024**power:.{1 if power else 0}f} {unit}"

@@ -1,5 +1,5 @@
 """Put a run directory in order for an attempt, and tell what attempts it gives evidence of."""
-# ruff: noqa: PTH100, PTH102, PTH108, PTH116, PTH211
+# ruff: noqa: PTH100, PTH102, PTH108
 # Every run is staged, and pathlib would take longer than the system calls.
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from multirun_core._model.run import STDERR, STDOUT
-from multirun_core._staging.content import copy, digest
+from multirun_core._staging.evidence import attempts_seen
 from multirun_core._staging.files import (
     changed_since,
     content,
     is_directory,
     link_target,
-    move,
     move_below,
     names_in,
-    new_part,
     open_up,
     own_directory,
     remove,
@@ -36,13 +34,13 @@ from multirun_core._staging.names import (
     PARAMS,
     PART,
     PRIVATE,
-    RUN_FACTS,
     RUNS,
-    SHARED,
     left_by_us,
 )
+from multirun_core._staging.orders import drop_order
+from multirun_core._staging.placed import PlacedInputs
 from multirun_core._staging.store import InputRecord
-from multirun_core._staging.tree import Tree, glance, scan, total_size
+from multirun_core._transport.wrapper import ORDER
 from multirun_core.errors import StagingError
 
 OnRetry: TypeAlias = Literal["restore", "keep"]
@@ -62,7 +60,11 @@ class Stager:
     """
 
     def __init__(
-        self, root: Path, records: Sequence[InputRecord], on_retry: OnRetry = "restore"
+        self,
+        root: Path,
+        records: Sequence[InputRecord],
+        on_retry: OnRetry = "restore",
+        checkpoints: Sequence[str] = (),
     ) -> None:
         """Prepare for staging.
 
@@ -71,16 +73,14 @@ class Stager:
             records: what `store_inputs` returned.
             on_retry: what becomes of other files that an earlier attempt left: "restore" moves
                 them away too, "keep" leaves them.
+            checkpoints: names at the top of a run directory that are left in either case.
         """
         self._root = os.path.abspath(root)
         self._runs = f"{self._root}/{RUNS}"
         self._keep = on_retry == "keep"
-        self._copies = {record.name: record for record in records if record.linkage == "copy"}
-        self._links = {r.name: _link_text(r) for r in records if r.linkage != "copy"}
-        self._outside = [record for record in records if record.linkage == "link"]
-        self._parents = _parents([record.name for record in records])
-        self._stored: dict[str, Tree] = {}
-        self.heavy = bool(self._copies)
+        self._checkpoints = frozenset(checkpoints)
+        self._inputs = PlacedInputs(self._root, records)
+        self.heavy = bool(self._inputs.copies)
 
     def directory(self, index: int) -> Path:
         """Return the directory of a run."""
@@ -105,13 +105,12 @@ class Stager:
             StagingError: an input that is linked to is gone, or the run directory is no directory.
             OSError: there is no room, or something cannot be written or read.
         """
-        for record in self._outside:
-            _check_there(record)
+        self._inputs.check_there()
         directory, params = self._directory(index), params_json.encode()
         fresh = self._make(directory) and attempt == 1
         if not fresh:
             self._put_back(directory, params, attempt)
-        self._put_inputs(directory)
+        self._inputs.put(directory)
         if fresh:
             fd = os.open(f"{directory}/{PARAMS}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -133,21 +132,6 @@ class Stager:
             os.mkdir(directory)
         return True
 
-    def _put_inputs(self, directory: str) -> None:
-        """Put in place what is missing; what is there is as it should be."""
-        for name in self._parents:
-            with suppress(FileExistsError):
-                os.mkdir(f"{directory}/{name}")
-        for name, target in self._links.items():
-            with suppress(FileExistsError):
-                os.symlink(target, f"{directory}/{name}")
-        for name, record in self._copies.items():
-            place = f"{directory}/{name}"
-            if not os.path.lexists(place):
-                aside = new_part(directory)
-                copy(self._stored_tree(record), aside)
-                move(aside, place)
-
     def _put_back(self, directory: str, params: bytes, attempt: int) -> None:
         """Take everything out of a directory that does not belong in it before `attempt`."""
         if not is_directory(directory):
@@ -164,7 +148,7 @@ class Stager:
         changed = [
             rel
             for rel, path in self._walk(directory)
-            if rel in self._copies and not self._is_whole_copy(path, self._copies[rel])
+            if rel in self._inputs.copies and not self._inputs.is_whole(rel, path)
         ]
         if (
             attempt > 1
@@ -178,7 +162,7 @@ class Stager:
         """Give back the permissions on our directories that a program may have taken away."""
         real = {""}  # those that no link leads to: what is outside is none of our business
         open_up(directory)
-        for rel in (*self._parents, PRIVATE, f"{PRIVATE}/{ATTEMPTS}"):
+        for rel in (*self._inputs.parents, PRIVATE, f"{PRIVATE}/{ATTEMPTS}"):
             if rel.rpartition("/")[0] in real and is_directory(f"{directory}/{rel}"):
                 real.add(rel)
                 open_up(f"{directory}/{rel}")
@@ -221,15 +205,15 @@ class Stager:
         if rel == PARAMS:
             found = content(path)
             return found is not None and (params is None or found == params)
-        if rel in self._copies:
+        if rel in self._inputs.copies:
             return True
-        if rel in self._links:
-            return link_target(path) == self._links[rel]
-        if rel == f"{PRIVATE}/{RUN_FACTS}":
+        if rel in self._inputs.links:
+            return link_target(path) == self._inputs.links[rel]
+        if rel == ORDER:
             return params is None
-        if rel in self._parents or rel.startswith(PRIVATE) or left_by_us(rel):
+        if rel in self._inputs.parents or rel.startswith(PRIVATE) or left_by_us(rel):
             return False
-        return self._keep
+        return self._keep or rel.partition("/")[0] in self._checkpoints
 
     def begun(self, index: int) -> int:
         """Return how many attempts of a run its directory gives evidence of.
@@ -243,7 +227,7 @@ class Stager:
         if not is_directory(directory):
             return 0
         self._give_back(directory)
-        attempts = _attempts(f"{directory}/{PRIVATE}")
+        attempts = attempts_seen(f"{directory}/{PRIVATE}")
         if attempts.clearing is not None:
             # What is there is from before the attempt that was being prepared.
             return max(attempts.clearing - 1, attempts.moved)
@@ -254,18 +238,14 @@ class Stager:
 
     def _is_trace(self, rel: str, path: str, since: int | None) -> bool:
         """Whether something shows that the present attempt was executed."""
-        if rel in (PARAMS, f"{PRIVATE}/{RUN_FACTS}"):
+        if rel in (PARAMS, ORDER):
             return False
         target = link_target(path)
-        if target is not None and (target == self._links.get(rel) or _into_shared(rel, target)):
+        if target is not None and self._inputs.made(rel, target):
             return False
-        if rel in self._copies:
-            stored = self._stored_tree(self._copies[rel])
-            try:
-                return glance(scan(path, follow=False)) != glance(stored)
-            except StagingError:
-                return True
-        if since is None or left_by_us(rel) or rel in self._links or rel.startswith(PRIVATE):
+        if rel in self._inputs.copies:
+            return not self._inputs.looks_whole(rel, path)
+        if since is None or left_by_us(rel) or rel in self._inputs.links or rel.startswith(PRIVATE):
             return True
         return changed_since(path, since)  # otherwise it was kept
 
@@ -285,102 +265,18 @@ class Stager:
                         continue
                 elif not prefix and name.startswith(PART):
                     continue
-                elif (rel in self._parents or rel == PRIVATE) and is_directory(path):
+                elif (rel in self._inputs.parents or rel == PRIVATE) and is_directory(path):
                     waiting.append(f"{rel}/")
                     continue
                 yield rel, path
 
-    def _stored_tree(self, record: InputRecord) -> Tree:
-        tree = self._stored.get(record.name)
-        if tree is None:
-            path = f"{self._root}/{record.stored}"
-            os.lstat(path)  # where the sweep's own copy is gone, this says so plainly
-            tree = self._stored[record.name] = scan(path, follow=False)
-        return tree
-
-    def _is_whole_copy(self, path: str, record: InputRecord) -> bool:
-        stored = self._stored_tree(record)
-        try:
-            there = scan(path, follow=False)
-            return (
-                there[0].kind == stored[0].kind
-                and there[0].executable == stored[0].executable
-                and total_size(there) == record.size
-                and digest(there) == record.sha256
-            )
-        except (OSError, StagingError):
-            return False  # the program left something there that cannot be read
-
 
 def tidy(cwd: str | Path) -> None:
-    """Remove the output files of an attempt that has ended where they are empty."""
+    """Remove what an attempt that has ended needs no longer: empty output files, its order."""
     for name in (STDOUT, STDERR):
         path = f"{cwd}/{name}"
         with suppress(FileNotFoundError):
             found = os.lstat(path)
             if stat.S_ISREG(found.st_mode) and not found.st_size:
                 os.unlink(path)
-
-
-def _link_text(record: InputRecord) -> str:
-    if record.linkage == "link":
-        return record.path
-    return "../" * (2 + record.name.count("/")) + str(record.stored)
-
-
-def _into_shared(rel: str, target: str) -> bool:
-    """Whether `target` is a link into `shared/` as we make them, perhaps of an older set."""
-    return target.startswith("../" * (2 + rel.count("/")) + f"{SHARED}/")
-
-
-def _parents(names: Sequence[str]) -> dict[str, None]:
-    """Return the directories above the inputs, outer ones first, as keys."""
-    parents: dict[str, None] = {}
-    for name in names:
-        parts = name.split("/")
-        parents.update(dict.fromkeys("/".join(parts[:n]) for n in range(1, len(parts))))
-    return parents
-
-
-def _check_there(record: InputRecord) -> None:
-    try:
-        os.stat(record.path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise StagingError(
-            f"input {record.name!r}: {record.path!r}, which runs link to, does not exist any more; "
-            "put it back and resume the sweep"
-        ) from None
-
-
-class _Attempts(NamedTuple):
-    """What the private folder of a run directory says.
-
-    Attributes:
-        present: the present attempt.
-        since: when it was prepared, in nanoseconds; None for the first.
-        clearing: the attempt before which the directory was being cleared, or None.
-        moved: the last attempt that files were moved away from, or 0.
-    """
-
-    present: int
-    since: int | None
-    clearing: int | None
-    moved: int
-
-
-def _attempts(private: str) -> _Attempts:
-    if not is_directory(private):
-        return _Attempts(1, None, None, 0)
-    names = names_in(private)
-    clearing = _numbers(name.removeprefix(CLEARING) for name in names if name.startswith(CLEARING))
-    attempts = f"{private}/{ATTEMPTS}"
-    moved = max(_numbers(names_in(attempts) if is_directory(attempts) else []), default=0)
-    present, since = moved + 1, None
-    said = content(f"{private}/{ATTEMPT}")
-    if said is not None and len(said) < 20 and said.strip().isdigit():
-        present, since = int(said), os.stat(f"{private}/{ATTEMPT}").st_mtime_ns
-    return _Attempts(present, since, min(clearing, default=None), moved)
-
-
-def _numbers(names: Iterator[str] | Sequence[str]) -> list[int]:
-    return [int(name) for name in names if name.isascii() and name.isdecimal()]
+    drop_order(cwd)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from multirun_core._model.files import FileLinkage
 from multirun_core._staging.content import copy_and_digest, digest, digest_once, link_or_copy
@@ -21,6 +21,7 @@ from multirun_core._staging.files import new_part, remove, remove_parts
 from multirun_core._staging.inputs import Input
 from multirun_core._staging.names import SHARED
 from multirun_core._staging.tree import Tree, glance, scan, total_size
+from multirun_core._threads import checkpoint
 from multirun_core.errors import StagingError
 
 
@@ -58,18 +59,6 @@ class InputRecord:
         return cls(**{name: value[name] for name in cls.__slots__ if name in value})
 
 
-class Changes(NamedTuple):
-    """How inputs differ from those that a sweep was begun with.
-
-    Attributes:
-        differences: what a resumed sweep must not pass over in silence, in plain words.
-        warnings: originals that are gone while the sweep holds a copy, in plain words.
-    """
-
-    differences: list[str]
-    warnings: list[str]
-
-
 def stored_names(root: Path, records: Iterable[InputRecord]) -> set[str]:
     """Return the names of the inputs of which the sweep's own copy is there."""
     return {
@@ -104,7 +93,7 @@ def store_inputs(
         remove_parts(str(shared))
         number = _matching_set(shared, wanted) or _make_set(shared, wanted)
         stored = {item.name: item.record(f"{SHARED}/{number}") for item in wanted}
-    return [stored.get(item.name) or _record_link(item) for item in inputs]
+    return [stored.get(item.name) or record_link(item) for item in inputs]
 
 
 class _Wanted:
@@ -234,6 +223,7 @@ def _make_set(shared: Path, wanted: Sequence[_Wanted]) -> int:
             else:
                 link_or_copy(copied, str(place))
         number = max(numbers, default=0) + 1
+        checkpoint()
         aside.rename(shared / str(number))
     except BaseException:
         with suppress(OSError):
@@ -242,7 +232,12 @@ def _make_set(shared: Path, wanted: Sequence[_Wanted]) -> int:
     return number
 
 
-def _record_link(item: Input) -> InputRecord:
+def record_link(item: Input) -> InputRecord:
+    """Describe an original that runs link to.
+
+    Raises:
+        StagingError: it is gone.
+    """
     try:
         found = item.source.stat()
     except FileNotFoundError:
@@ -258,59 +253,3 @@ def _record_link(item: Input) -> InputRecord:
         size=0 if is_directory else found.st_size,
         mtime_ns=found.st_mtime_ns,
     )
-
-
-def changes(inputs: Sequence[Input], records: Sequence[InputRecord]) -> Changes:
-    """Compare inputs with the records of an earlier driver.
-
-    Raises:
-        StagingError: an input cannot be read as a whole.
-        OSError: it cannot be read.
-    """
-    changed = Changes([], [])
-    before = {record.name: record for record in records}
-    for item in inputs:
-        record = before.pop(item.name, None)
-        if record is None:
-            changed.differences.append(f"input {item.name!r} was added")
-        elif record.linkage != item.linkage:
-            changed.differences.append(
-                f"input {item.name!r} had linkage {record.linkage!r} when the sweep began, "
-                f"now {item.linkage!r}"
-            )
-        elif item.linkage == "link":
-            changed.differences.extend(_changes_of_link(item, record))
-        elif not os.path.lexists(item.source):
-            changed.warnings.append(
-                f"input {item.name!r}: {str(item.source)!r} does not exist any more; "
-                "the sweep goes on with its own copy"
-            )
-        else:
-            changed.differences.extend(_changes_of_content(item, record))
-    changed.differences.extend(f"input {name!r} was removed" for name in before)
-    return changed
-
-
-def _changes_of_link(item: Input, record: InputRecord) -> list[str]:
-    now = _record_link(item)
-    if now.path != record.path:
-        return [f"input {item.name!r} was a link to {record.path!r}, now to {now.path!r}"]
-    if (now.kind, now.size, now.mtime_ns) == (record.kind, record.size, record.mtime_ns):
-        return []
-    size = f"{record.size} bytes, now {now.size}" if now.size != record.size else "time of change"
-    return [f"input {item.name!r} ({now.path!r}) has changed since the sweep began ({size})"]
-
-
-def _changes_of_content(item: Input, record: InputRecord) -> list[str]:
-    tree = scan_input(item)
-    if tree[0].kind != record.kind:
-        return [
-            f"input {item.name!r} was a {record.kind} when the sweep began, now a {tree[0].kind}"
-        ]
-    now = digest_once(tree)
-    if now == record.sha256:
-        return []
-    return [
-        f"input {item.name!r} has changed since the sweep began "
-        f"(sha256 {str(record.sha256)[:12]}…, now {now[:12]}…)"
-    ]

@@ -9,6 +9,7 @@ import stat
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from multirun_core._threads import checkpoint
 from multirun_core.errors import StagingError
 
 
@@ -75,6 +76,7 @@ class _Scan:
     def tree(self) -> Tree:
         self._add("", self.path, frozenset())
         while self.open:
+            checkpoint()
             rel, place, followed = self.open.pop()
             try:
                 with os.scandir(place) as found:
