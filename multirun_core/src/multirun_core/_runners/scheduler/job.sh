@@ -1,0 +1,147 @@
+#!/bin/sh
+# Carries out the runs of one task of a submission, by `wrapper.sh`: POSIX sh on Linux.
+#
+#   sh job.sh DIR TASK RESTART
+#
+# DIR is the directory of the submission. In it: `plan`, shell text that sets mr_size (runs in a
+# task), mr_slots (how many at once) and mr_base (what relative run directories begin with); `runs`,
+# a line for each run with its attempt and its directory, in which what is not plain is escaped as
+# printf(1) has it for %b.
+#
+# TERM ends all runs of the task, each with its own grace. HUP ends those whose claim holds a file
+# `ending`. USR1 and USR2 are passed on to all.
+#
+# All variables begin with mr_, since one that the caller had exported would reach the programs.
+set -u
+
+mr_here=$1 mr_task=$2 mr_restart=$3
+mr_stop='' mr_pid='' mr_failed=0
+
+if [ "$mr_restart" -gt 0 ]; then
+    # What was begun may still go on where it was lost. The next attempt is begun by the driver,
+    # in a directory that has been put back in order, and under a number of its own.
+    echo "multirun: task $mr_task was started anew by the queue system; it leaves that to multirun"
+    exit 75
+fi
+# shellcheck disable=SC1091 # written beside it
+. "$mr_here/plan"
+
+# Set mr_dir, mr_attempt and mr_claim from a line of `runs`.
+mr_read() {
+    mr_attempt=${1%% *}
+    mr_dir=${1#* }
+    case $mr_dir in
+    *\\*)
+        mr_dir=$(printf '%b.' "$mr_dir")
+        mr_dir=${mr_dir%.}
+        ;;
+    esac
+    case $mr_dir in /*) ;; *) mr_dir=$mr_base/$mr_dir ;; esac
+    mr_claim=$mr_dir/.multirun/claim-$mr_attempt
+}
+
+# Wait for process $1 to its end, through signals; set mr_code.
+mr_await() {
+    while :; do
+        wait "$1"
+        mr_code=$?
+        kill -0 "$1" 2>/dev/null || break
+    done
+}
+
+# Carry out the run of line $1, unless somebody else does.
+mr_carry_out() {
+    [ -z "$mr_stop" ] || return 0
+    mr_read "$1"
+    [ ! -d "$mr_claim" ] && [ -e "$mr_dir/.multirun/order" ] || return 0
+    sh "$mr_here/wrapper.sh" run "$mr_dir" "$mr_attempt" </dev/null &
+    mr_pid=$!
+    [ -z "$mr_stop" ] || kill -TERM "$mr_pid" 2>/dev/null # the signal came just before
+    mr_await "$mr_pid"
+    mr_pid=''
+    [ "$mr_code" -ne 3 ] || return 0
+    mr_end=''
+    [ ! -r "$mr_claim/exit" ] || read -r mr_end <"$mr_claim/exit"
+    case $mr_end in end"$mr_tab"*"$mr_tab"*"$mr_tab"*"$mr_tab"0"$mr_tab"-*) ;; *) mr_failed=1 ;; esac
+}
+
+mr_tell() { [ -z "$mr_pid" ] || kill -s "$1" "$mr_pid" 2>/dev/null; }
+
+mr_look() {
+    [ -n "$mr_pid" ] || return 0
+    ls "$mr_claim" >/dev/null 2>&1 # a network file system looks anew
+    [ ! -e "$mr_claim/ending" ] || kill -TERM "$mr_pid" 2>/dev/null
+}
+
+mr_listen() {
+    trap 'mr_stop=1; mr_tell TERM' TERM INT
+    trap mr_look HUP
+    trap 'mr_tell USR1' USR1
+    trap 'mr_tell USR2' USR2
+}
+
+# One of several that work at once: its own share of the lines, then what others have not begun.
+mr_work() {
+    mr_turn=0
+    mr_listen
+    while IFS= read -r mr_line <&3; do
+        [ $((mr_turn % mr_slots)) -ne "$1" ] || mr_carry_out "$mr_line"
+        mr_turn=$((mr_turn + 1))
+    done 3<<EOF
+$mr_lines
+EOF
+    while IFS= read -r mr_line <&3; do
+        mr_carry_out "$mr_line"
+    done 3<<EOF
+$mr_lines
+EOF
+    exit "$mr_failed"
+}
+
+mr_workers=''
+mr_tell_all() {
+    for mr_worker in $mr_workers; do kill -s "$1" "$mr_worker" 2>/dev/null; done
+}
+
+mr_tab='	'
+mr_first=$((mr_task * mr_size + 1))
+mr_lines=$(sed -n "$mr_first,$((mr_first + mr_size - 1))p" "$mr_here/runs")
+[ -n "$mr_lines" ] || {
+    echo "multirun: $mr_here/runs has no line $mr_first" >&2
+    exit 74
+}
+if [ "$mr_size" -eq 1 ]; then
+    mr_listen
+    mr_carry_out "$mr_lines"
+    exit "$mr_failed"
+fi
+
+# The time is asked for once: the boot by its clock and the seconds since then do for all runs.
+mr_now=$(date +%s.%N)
+read -r mr_up mr_rest </proc/uptime
+case $mr_now in
+*[!0-9.]*) ;;
+*)
+    mr_part=${mr_now#*.}0 mr_up_part=${mr_up#*.}0
+    mr_cs=$((${mr_now%.*} * 100 + 1${mr_part%"${mr_part#??}"} - ${mr_up%.*} * 100 - 1${mr_up_part%"${mr_up_part#??}"}))
+    mr_part=$((100 + mr_cs % 100))
+    MULTIRUN_BOOTED=$((mr_cs / 100)).${mr_part#1}
+    export MULTIRUN_BOOTED
+    ;;
+esac
+trap 'mr_stop=1; mr_tell_all TERM' TERM INT
+trap 'mr_tell_all HUP' HUP
+trap 'mr_tell_all USR1' USR1
+trap 'mr_tell_all USR2' USR2
+mr_number=0
+while [ "$mr_number" -lt "$mr_slots" ]; do
+    (mr_work "$mr_number") &
+    mr_workers="$mr_workers $!"
+    mr_number=$((mr_number + 1))
+done
+[ -z "$mr_stop" ] || mr_tell_all TERM
+for mr_worker in $mr_workers; do
+    mr_await "$mr_worker"
+    [ "$mr_code" -eq 0 ] || mr_failed=1
+done
+exit "$mr_failed"

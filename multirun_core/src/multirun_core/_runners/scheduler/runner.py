@@ -1,0 +1,587 @@
+"""`SchedulerRunner`: runs as jobs of a queue system that is used by commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from multirun_core import _threads
+from multirun_core._model.resources import Resources, check_count
+from multirun_core._model.run import ExitStatus, Run
+from multirun_core._runners.scheduler import verdict
+from multirun_core._runners.scheduler.adoption import Adoption
+from multirun_core._runners.scheduler.batching import Batcher
+from multirun_core._runners.scheduler.client import Client
+from multirun_core._runners.scheduler.desk import Desk
+from multirun_core._runners.scheduler.ending import Ender
+from multirun_core._runners.scheduler.haste import Haste
+from multirun_core._runners.scheduler.here import Here
+from multirun_core._runners.scheduler.packing import Packer, jobs_for
+from multirun_core._runners.scheduler.site import Site
+from multirun_core._runners.scheduler.submission import CALL_SECONDS, Demand, Submission, Work
+from multirun_core._runners.task import TaskRunner
+from multirun_core._transport.local import LocalTransport
+from multirun_core._transport.wrapper import Order
+from multirun_core.errors import BackendError, ParamError, SubmitError, UsageError
+
+if TYPE_CHECKING:
+    from multirun_core._runners.scheduler.command import CommandScheduler
+    from multirun_core._runners.scheduler.far import Login
+    from multirun_core._transport.base import Transport
+
+_T = TypeVar("_T")
+_log = logging.getLogger("multirun.runner")
+
+_AHEAD = 20_000
+_LOOK_SECONDS = 0.1
+_BRING_SECONDS = 25.0
+_CLOSE_SECONDS = 20.0  # then blocking work that does not stop is left behind
+_CLEAR_SECONDS = 25.0
+
+
+class SchedulerRunner(TaskRunner):
+    """Carries runs out as jobs of a queue system.
+
+    Runs that become ready together go out as one array. They outlive their driver: the next one
+    finds them again. What the queue system says is a hint; the verdict rests on the record that
+    each run leaves in its directory.
+
+    Attributes:
+        scheduler: what is particular to the queue system.
+        calls: how often which kind of its commands was called: "submit", "status", "find",
+            "cancel", "signal", "account"; also said when a sweep is over.
+    """
+
+    enforces_timeout: ClassVar[bool] = True
+    reports_start: ClassVar[bool] = True
+    knows_resources: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        scheduler: CommandScheduler,
+        *,
+        transport: Transport | None = None,
+        login: Login | None = None,
+        attempt_dirs: bool = False,
+        needs: Resources | None = None,
+        time_limit: float | None = None,
+        max_jobs: int | None = None,
+        max_running: int | None = None,
+        pack: int | Literal["auto"] = 1,
+        pack_parallel: int = 1,
+        pack_seconds: float = 300.0,
+        setup: Sequence[str] = (),
+        poll_interval: tuple[float, float] = (2.0, 60.0),
+        record_grace: float = 30.0,
+        command_timeout: float = CALL_SECONDS,
+        retry_scale: Mapping[str, float] | None = None,
+        timeout: float | str | None = None,
+        retries: int = 0,
+        retry_delay: float = 1.0,
+        infrastructure_retries: int = 2,
+        env: Mapping[str, str] | None = None,
+        grace: float = 5.0,
+    ) -> None:
+        """Set the limits.
+
+        Args:
+            scheduler: what is particular to the queue system.
+            transport: how its commands are reached; those of this machine by default.
+            login: how they are reached where run directories have to be carried there, and back;
+                in place of `transport`.
+            attempt_dirs: whether each attempt is carried out in a directory of its own, from which
+                what is new comes into the run directory at its end; so an orphan of an earlier
+                attempt cannot write into it. By way of a login it is always so.
+            needs: what each run needs whose sweep says nothing about it.
+            time_limit: for how long one run may occupy what it was given, in seconds; None for
+                what the queue system allows.
+            max_jobs: how many jobs may be in the queue at once, each task of an array counted;
+                None for no limit.
+            max_running: how many tasks of an array may run at once; None for no limit.
+            pack: how many runs a job carries out, one after another or several at once; "auto"
+                for as many as take some minutes, by how long the first ones took.
+            pack_parallel: how many runs of such a job go on at once.
+            pack_seconds: how long a job is to take with pack="auto".
+            setup: lines of shell text before each run's program, such as "module load gcc".
+            poll_interval: the least and the most seconds between two questions to the queue.
+            record_grace: how long what a run has written may take to be seen here, in seconds:
+                network file systems are slow.
+            command_timeout: seconds that one call of a command may take.
+            retry_scale: factors for what a run gets in its next attempt, after it ran out of it:
+                {"mem": 2, "time": 2}.
+            timeout: seconds that one attempt may run; "5x median" for so many times the median of
+                the runs that succeeded; None for no limit.
+            retries: how many further attempts a failed run gets.
+            retry_delay: seconds before the second attempt, doubled for each further one up to 60.
+            infrastructure_retries: how many further attempts a run gets that do not count as
+                `retries`, where its node, its job or its place on a node was lost.
+            env: variables that each run gets.
+            grace: seconds between TERM and KILL when a run is ended.
+        """
+        super().__init__(
+            timeout=timeout,
+            retries=retries,
+            retry_delay=retry_delay,
+            env=env,
+            grace=grace,
+            infrastructure_retries=infrastructure_retries,
+        )
+        _check_counts(max_jobs=max_jobs, max_running=max_running, pack_parallel=pack_parallel)
+        least, most = poll_interval
+        if not 0 < least <= most:
+            raise UsageError(
+                f"poll_interval is {poll_interval!r}; it must be two numbers of seconds, the least "
+                "and the most, such as (2, 60)"
+            )
+        self.scheduler = scheduler
+        self.default_needs = needs or Resources()
+        self.max_jobs = max_jobs
+        self._transport = transport or LocalTransport()
+        self._login = login
+        self._attempt_dirs = attempt_dirs
+        self._site: Site | None = None
+        self._time_limit = time_limit
+        self._max_running = max_running
+        self._packer = Packer(pack, pack_seconds)
+        self._parallel = pack_parallel
+        self._setup = tuple(setup)
+        self._interval = (least, most)
+        self._record_grace = record_grace
+        self._command_timeout = command_timeout
+        self._scale = _check_scale(retry_scale)
+        self._scaled: dict[Run, tuple[float, float]] = {}
+        self._alone: set[Run] = set()
+        self._begun: set[Work] = set()
+        self._earlier: dict[Run, tuple[Submission, Path]] = {}
+        self._ends: dict[Run, ExitStatus] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._out: set[Work] = set()
+        self._threads, self._haste = _threads.Work(), Haste()
+        self.calls: Counter[str] = Counter()
+
+    @property
+    def ahead(self) -> int:
+        """Return how many runs may be added at once: enough to submit them in few arrays."""
+        if self.detaches:
+            return sys.maxsize
+        if self.max_jobs is None:
+            return _AHEAD
+        return min(_AHEAD, 2 * self.max_jobs * self._packer.most + 128)
+
+    async def open(self) -> None:
+        """Begin to watch; nothing is asked of the queue system before there is something out."""
+        self._threads, self._haste = _threads.Work(), Haste()
+        self._site = site = self._reach()
+        site.call_seconds = self._command_timeout
+        await site.open()
+        self._client = Client(self.scheduler, site)
+        self._client.calls = self.calls
+        self._desk = Desk(
+            self.scheduler,
+            self._client,
+            site,
+            interval=self._interval,
+            grace=self._record_grace,
+            begin=self._began,
+            say=self.tell,
+        )
+        self._ender = Ender(self.scheduler, self._client, self._desk, site, self._haste)
+        self._batcher = Batcher(
+            self.scheduler,
+            self._client,
+            self._desk,
+            site,
+            order=self._order,
+            hold=lambda work: asyncio.ensure_future(self._hold(work)),
+            packer=self._packer,
+            max_jobs=lambda: self.max_jobs,
+            at_once=self.at_once,
+            longest=self.longest,
+            throttle=self._max_running,
+        )
+        self._adoption = Adoption(self.scheduler, self._client, site)
+        loops = (self._batcher.serve(), self._desk.follow(), self._desk.poll())
+        self._loops = [asyncio.create_task(loop) for loop in loops]
+        for task in self._loops:
+            task.add_done_callback(self._loop_ended)
+
+    def _reach(self) -> Site:
+        login = self._login
+        if login is None and (self.root is None or not self._attempt_dirs):
+            return Here(self._transport, self._threads)
+        from multirun_core._runners.scheduler.far import Far, Login
+
+        if login is None:
+            place, transport = str(self.root), self._transport
+            login = Login(name="attempt_dirs", connect=lambda: transport, place=place, near=True)
+        return Far(login, self.root, self._haste)
+
+    @property
+    def _place(self) -> Site:
+        assert self._site is not None  # noqa: S101 - open() leaves one
+        return self._site
+
+    async def close(self) -> None:
+        """Watch no more. What is out goes on, unless it has been ended."""
+        late = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self._threads.hurry)
+        try:
+            loops, self._loops = self._loops, []
+            if loops:
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.wait(loops)
+                await self._adoption.close()
+                await self._clear_away()
+            site, self._site = self._site, None
+            if site is not None:
+                await site.close(leave=self.letting_go or not loops or bool(self._desk.submissions))
+        finally:
+            late.cancel()
+
+    async def _clear_away(self) -> None:
+        """Have jobs ended that are left in the queue for nobody; bounded."""
+        with contextlib.suppress(TimeoutError):
+            async with self._haste.bound(_CLEAR_SECONDS):
+                await self._desk.clear_away()
+        if self._desk.stale:
+            names = ", ".join(self._desk.stale)
+            _log.warning("%s still has %s; look after it yourself", self.scheduler.title, names)
+
+    @property
+    def broken(self) -> bool:
+        """Whether one of the loops has died."""
+        return any(loop.done() for loop in self._loops)
+
+    def _loop_ended(self, loop: asyncio.Task[None]) -> None:
+        """Tell all that wait that nobody looks after them any more, where a loop has died."""
+        if loop.cancelled() or (error := loop.exception()) is None:
+            return
+        _log.error("looking after jobs broke down", exc_info=error)
+        why = f"looking after jobs broke down: {type(error).__name__}: {error}"
+        for other in self._loops:
+            other.cancel()
+        for work in self._out:
+            if not work.done.done():
+                work.done.set_exception(BackendError(f"{why}. They go on; resume the sweep later"))
+
+    def remarks(self) -> list[str]:
+        """Return how often which command of the queue system was called."""
+        told = ", ".join(f"{kind} {count}" for kind, count in sorted(self.calls.items()))
+        return [f"calls of {self.scheduler.title}'s commands: {told}"] if told else []
+
+    def hurry(self) -> None:
+        """End what is being ended without further grace, and wait for nothing that hangs."""
+        self._haste.hurry()
+        self._threads.hurry()
+
+    async def handed_over(self) -> None:
+        """Return once all runs are jobs, or parts of jobs, or have ended."""
+        while self._live and not self._all_out():
+            await asyncio.wait(self._live, timeout=_LOOK_SECONDS)
+
+    async def check_detach(self, runs: Sequence[Run]) -> None:
+        """Refuse to let go of more runs than can be submitted at once.
+
+        Raises:
+            UsageError: says how many do not fit.
+        """
+        new = [run for run in runs if run.handle is None]
+        room = await self.room()
+        if room is None or len(new) <= room:
+            return
+        jobs = jobs_for(self._demands(new), self._packer.least)
+        if jobs > room:
+            raise UsageError(
+                f"detach=True: {len(runs)} runs are to be submitted at once, in {jobs} jobs, but "
+                f"no more than {room} jobs may be added to the queue, so {jobs - room} do not fit; "
+                "leave detach out, or have jobs carry out several runs each: pack"
+            )
+
+    def _demands(self, runs: Sequence[Run]) -> Iterator[Demand]:
+        for run in runs:
+            with contextlib.suppress(SubmitError, ParamError):  # it fails, and takes no room
+                yield self.demand(run, memory=1.0, seconds=1.0)
+
+    def _all_out(self) -> bool:
+        """Whether each live run is in a job that was accepted."""
+        out = sum(len(one.works) for one in self._desk.submissions.values() if one.ids)
+        live = sum(not task.done() for task in self._live)
+        return self._batcher.idle and out >= live
+
+    async def execute(self, run: Run) -> ExitStatus:
+        """Carry out one attempt as a job, or a part of one.
+
+        Raises:
+            BackendError: the queue system has taken no job for an hour.
+        """
+        memory, seconds = self._scaled.get(run, (1.0, 1.0))
+        demand = self.demand(run, memory=memory, seconds=seconds)
+        work = self._work(run, replace(demand, alone=demand.alone or run in self._alone))
+        self._batcher.add(work)
+        return await self._see_through(work)
+
+    async def reattach(self, run: Run) -> ExitStatus | None:
+        """Find the job of a run again; None where it is sure that there never was one.
+
+        Raises:
+            BackendError: the queue system does not tell, for an hour.
+        """
+        if run in self._ends:
+            return self._ends.pop(run)
+        work = self._work(run, Demand())  # it has been given what it needs
+        finding = asyncio.create_task(self._adopt(work, run.handle))
+        try:
+            await asyncio.wait([finding])
+        except asyncio.CancelledError:
+            if not self.letting_go:
+                await insist(self._end_found(work, finding))
+            finding.cancel()
+            raise
+        if not finding.result():
+            return None
+        return await self._see_through(work)
+
+    async def end_left(self, runs: Sequence[Run]) -> None:
+        """End what an earlier driver left, all of it together; see `TaskRunner.end_left`."""
+        works = [self._work(run, Demand()) for run in runs]
+        found = await asyncio.gather(*(self._adopt(work, work.run.handle) for work in works))
+        live = [work for work, there in zip(works, found, strict=True) if there]
+        await asyncio.gather(*(self._end(work) for work in live))
+        over = [work for work in live if _is_over(work) and not self._ender.has_left(work)]
+        self._ends.update((work.run, work.done.result()) for work in over)
+        self.not_ended |= {work.run for work in live} - {work.run for work in over}
+        if names := list(self._ender.left):
+            some = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+            raise BackendError(
+                f"{self.scheduler.title} still has {len(names)} jobs that are to end ({some}); say "
+                "multirun cancel again"
+            )
+        if len(over) < len(live):
+            left = len(live) - len(over)
+            raise BackendError(f"{left} runs could not be seen to end, and may go on")
+
+    async def _adopt(self, work: Work, handle: Mapping[str, Any]) -> bool:
+        """Take a run over that was handed over once; False where it surely was not."""
+        if "job" not in handle or "number" not in handle:
+            raise BackendError(
+                f"run {work.run.index} was not handed over to {self.scheduler.title}; carry on "
+                "with the runner that it was given to"
+            )
+        place = self._place.recall(work, handle)
+        submission = await self._adoption.find(str(handle["job"]), place)
+        if submission is None:
+            return False
+        (left,) = await self._place.evidence([work])
+        record = left.record
+        work.number, work.submission = int(handle["number"]), submission
+        if record is not None:
+            work.started = work.ended = record
+            work.noticed = time.monotonic()
+            self._began(work)
+        elif not submission.ids and not left.claimed:
+            self._earlier[work.run] = submission, work.directory
+            return False
+        submission.works[work.number] = work
+        self._desk.watch(submission)
+        return True
+
+    # What a runner for one queue system may say otherwise.
+
+    def demand(self, run: Run, *, memory: float, seconds: float) -> Demand:
+        """Return what the next attempt of a run asks the queue system for.
+
+        Args:
+            run: the run.
+            memory: by what to multiply its memory, since it ran out of it before.
+            seconds: by what to multiply its time, likewise.
+
+        Raises:
+            SubmitError: that can never be given; the run fails.
+        """
+        needs = self.needs(run)
+        if needs.memory_bytes is not None:
+            needs = replace(needs, memory_bytes=math.ceil(needs.memory_bytes * memory))
+        limit = None if self._time_limit is None else self._time_limit * seconds
+        return Demand(needs=needs, seconds=limit)
+
+    def at_once(self, demand: Demand, pack: int) -> int:
+        """Return how many of `pack` runs in one job go on at once."""
+        return min(pack, self._parallel)
+
+    def longest(self, demand: Demand) -> float | None:
+        """Return the most seconds that a job of several such runs is given; None for no limit."""
+        return None
+
+    async def room(self) -> int | None:
+        """Return how many more jobs the queue takes at this moment; None for no limit."""
+        return self.max_jobs
+
+    # One attempt.
+
+    def _work(self, run: Run, demand: Demand) -> Work:
+        """Say what is to be done for the next attempt of a run."""
+        attempt = run.attempts + 1
+        submission, earlier = self._earlier.pop(run, (None, None))
+        return Work(
+            run,
+            attempt=attempt,
+            directory=self._place.directory(run, attempt, earlier),
+            done=asyncio.get_running_loop().create_future(),
+            demand=demand,
+            submission=submission,
+        )
+
+    def _order(self, work: Work, token: str, log: str) -> Order:
+        """Return what the wrapper is told to do."""
+        run, limits = work.run, self.limits(work.run)
+        env = {**run.environment, **limits.env}
+        env.pop("MULTIRUN_RUN_DIR", None)  # the wrapper knows it
+        factor = self._scaled.get(run, (1.0, 1.0))[1]
+        return Order(
+            cmd=self._place.command(run),
+            attempt=work.attempt,
+            token=token,
+            index=run.index,
+            env=env,
+            setup=(*self._place.setup, *self._setup),
+            timeout=None if limits.timeout is None else limits.timeout * factor,
+            grace=limits.grace,
+            log=log,
+        )
+
+    async def _hold(self, work: Work) -> None:
+        """Write down what a run is found again by."""
+        if work.submission is None:
+            raise AssertionError("it is in a submission by now")
+        handle = {
+            "job": work.submission.token,
+            "number": work.number,
+            "time": round(work.submission.time, 3),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            **self._place.handle(work),
+        }
+        await self.keep_handle(work.run, handle)
+
+    def _began(self, work: Work) -> None:
+        """Note that an attempt has begun, once."""
+        if work not in self._begun and work.run.status == "pending":
+            self._begun.add(work)
+            self.begin(work.run)
+
+    async def _see_through(self, work: Work) -> ExitStatus:
+        """Wait for the verdict on a run that is out; cancelled, end it."""
+        self._out.add(work)
+        for loop in self._loops:
+            if loop.done():
+                self._loop_ended(loop)
+        try:
+            await asyncio.wait([work.done])
+        except asyncio.CancelledError:
+            if self.letting_go:
+                self._batcher.withdraw(work)
+                self._desk.drop(work)
+            else:
+                await insist(self._end(work))
+            raise
+        finally:
+            self._begun.discard(work)
+            self._out.discard(work)
+        end = work.done.result()
+        try:
+            end = await self._place.bring(work, end)
+        except asyncio.CancelledError:
+            if not self.letting_go:
+                await insist(self._bring(work))
+            raise
+        return self._learned(work, end)
+
+    async def _end(self, work: Work) -> None:
+        """End a run, and have what it has left brought here; bounded."""
+        if self._batcher.withdraw(work):
+            return
+        try:
+            await self._ender.end(work, self.limits(work.run).grace)
+        except Exception:
+            _log.exception("ending run %s failed", work.run.index)
+        if _is_over(work):
+            await self._bring(work)
+        else:
+            self.not_ended.add(work.run)
+
+    async def _end_found(self, work: Work, finding: asyncio.Task[bool]) -> None:
+        """End a run once it is found; where that takes too long, it is left as it is."""
+        with contextlib.suppress(TimeoutError):
+            async with self._haste.bound(_BRING_SECONDS):
+                await asyncio.wait([finding])
+        if not finding.done() or finding.exception() is not None:
+            self.not_ended.add(work.run)
+            _log.warning(
+                "run %s may go on: %s does not tell about it. multirun cancel DIR ends it",
+                work.run.index,
+                self.scheduler.title,
+            )
+        elif finding.result():
+            await self._end(work)
+
+    async def _bring(self, work: Work) -> None:
+        """Have what a run has left brought here, if that can be done at once."""
+        with contextlib.suppress(TimeoutError, BackendError):
+            async with self._haste.bound(_BRING_SECONDS):
+                await self._place.bring(work, work.done.result())
+
+    def _learned(self, work: Work, end: ExitStatus) -> ExitStatus:
+        """Take note of what an end teaches about the next attempt, and about other runs."""
+        run = work.run
+        if end.ok and end.started is not None and end.ended is not None:
+            self._packer.add(end.ended - end.started)
+        memory, seconds = self._scaled.get(run, (1.0, 1.0))
+        if end.reason == "out_of_memory":
+            self._scaled[run] = (memory * self._scale.get("mem", 1.0), seconds)
+        elif end.reason == "timeout":
+            self._scaled[run] = (memory, seconds * self._scale.get("time", 1.0))
+        if verdict.no_fault(end) and work.submission is not None and work.submission.pack > 1:
+            self._alone.add(run)
+        return end
+
+
+def _is_over(work: Work) -> bool:
+    """Whether a run has its verdict; that nobody knows what became of it is none."""
+    return work.done.done() and not work.done.cancelled() and work.done.exception() is None
+
+
+async def insist(work: Awaitable[_T]) -> _T:
+    """Wait for something to its end, however often that is cancelled; then raise that."""
+    future = asyncio.ensure_future(work)
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    return future.result()
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None:
+            check_count(name, count, least=1)
+
+
+def _check_scale(scale: Mapping[str, float] | None) -> dict[str, float]:
+    given = dict(scale or {})
+    for name, factor in given.items():
+        if name not in ("mem", "time") or not factor >= 1:
+            raise UsageError(
+                f"retry_scale holds {name!r}: {factor!r}; it must be a mapping such as "
+                '{"mem": 2, "time": 2}, with factors of 1 or more'
+            )
+    return given
