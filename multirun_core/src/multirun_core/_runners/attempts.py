@@ -22,8 +22,6 @@ from multirun_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from multirun_core._model.policy import Policy
     from multirun_core._model.run import Keeper
     from multirun_core._model.status import RunStatus
@@ -50,6 +48,8 @@ class Attempts(AbstractRunner):
         policy: time limit, retries, variables and grace, for runs that bring none of their own.
         letting_go: whether runs are cancelled only because this driver cannot go on: a runner
             that can reattach then leaves them alive for the next one.
+        not_ended: runs that were cancelled and may go on all the same, see `TaskRunner.execute`;
+            in a sweep they are as they were, for the next driver.
         default_needs: what each run needs whose sweep says nothing about it.
         pace: how long the runs take that succeed; known while a time limit is relative to it.
     """
@@ -63,6 +63,7 @@ class Attempts(AbstractRunner):
     semaphore: asyncio.Semaphore | None
     policy: Policy
     letting_go: bool
+    not_ended: set[Run]
     default_needs: Resources
     pace: Pace
     _staging: asyncio.Semaphore
@@ -114,14 +115,17 @@ class Attempts(AbstractRunner):
         run.status = "running"
 
     async def drive_run(self, run: Run) -> None:
-        made, last = 0, None
+        made = {True: 0, False: 0}  # attempts that are excused, and the others
+        last = None
         while True:
-            end = await self._attempt(run, last)
-            made, last = made + 1, end
+            last = end = await self._attempt(run, last)
+            limits = self.limits(run)
+            excused = limits.excuses(end.cause)
+            made[excused] += 1
             if end.ok and run.keeper is not None:
                 await self._conclude(run, run.keeper, end)
             self._learn(run, end)
-            delay = None if end.ok else self.limits(run).delay(made, end.cause)
+            delay = None if end.ok else limits.delay(made[excused], end.cause)
             if delay is None:
                 await self._finish(run, "success" if end.ok else "failure", end)
                 return
@@ -132,6 +136,21 @@ class Attempts(AbstractRunner):
                 if not self.letting_go:
                     await self._finish(run, "failure", end)
                 raise
+
+    async def settle(self, run: Run) -> None:
+        """Write down how a run ended that an earlier driver started, and that does not live."""
+        end = await self._execute(run, adopt=True)
+        if run.status == "pending":
+            if end is None or (end.started is None and end.reason == "cancelled"):
+                await self._finish(run, "skipped", ExitStatus(code=None, reason="cancelled"))
+                return
+            self.begin(run)
+        if end is None:
+            message = "it was ended, and nothing tells how"
+            end = ExitStatus(code=None, reason="cancelled", message=message, started=run.started)
+        if end.ok and run.keeper is not None:
+            await self._conclude(run, run.keeper, end)
+        await self._finish(run, "success" if end.ok else "failure", end)
 
     def _policy(self, run: Run) -> Policy:
         return self.policy if run.keeper is None else run.keeper.policy
@@ -155,10 +174,12 @@ class Attempts(AbstractRunner):
         except StagingError as error:
             return ExitStatus(code=None, reason="staging", message=str(error))
         except asyncio.CancelledError:
+            if adopted:  # nobody has looked for it
+                self.not_ended.add(run)
             await self._finish_cancelled(run, last)
             raise
         try:
-            end = await self._execute(run, self.reattach if adopted else self.execute)
+            end = await self._execute(run, adopt=adopted)
         except asyncio.CancelledError:
             await self._finish_cancelled(run, last)
             raise
@@ -186,9 +207,10 @@ class Attempts(AbstractRunner):
     async def _finish_cancelled(self, run: Run, last: ExitStatus | None) -> None:
         """A running run failed; one between attempts failed as its last did; others never began.
 
-        Where the sweep lets go of its runs, nothing of that has happened: they are as they were.
+        Where the sweep lets go of a run, or could not end it, nothing of that has happened: it is
+        as it was.
         """
-        if self.letting_go:
+        if self.letting_go or (run in self.not_ended and run.keeper is not None):
             if run.status == "running":
                 run.status = "pending"
         elif run.status == "running":
@@ -199,25 +221,32 @@ class Attempts(AbstractRunner):
         else:
             await self._finish(run, "skipped", ExitStatus(code=None, reason="cancelled"))
 
-    async def _execute(
-        self, run: Run, execute: Callable[[Run], Awaitable[ExitStatus | None]]
-    ) -> ExitStatus | None:
-        await self.ready()
+    async def _execute(self, run: Run, *, adopt: bool) -> ExitStatus | None:
+        """Execute an attempt, or find the one that an earlier driver started."""
+        try:
+            await self.ready()
+        except asyncio.CancelledError:
+            if adopt:
+                self.not_ended.add(run)
+            raise
         self._timers[run] = timer = asyncio.timeout(None)  # set by `begin`: queueing is free
         try:
             async with timer:
                 if not self.reports_start:
                     self.begin(run)
-                end = await execute(run)
+                end = await (self.reattach(run) if adopt else self.execute(run))
                 return None if end is None else _timed(end, run)
-        except (SubmitError, ParamError) as error:
-            reason, message = "submit", str(error)
         except Exception as error:
             if timer.expired():
                 limit = self.limits(run).timeout
                 reason, message = "timeout", f"it took longer than {limit:g} s"
             elif stops_all(error):
                 raise
+            elif adopt:  # that says nothing about the run, which may go on
+                why = f"run {run.index} may go on, and cannot be found again: {error}"
+                raise BackendError(why) from error
+            elif isinstance(error, SubmitError | ParamError):
+                reason, message = "submit", str(error)
             else:
                 _log.exception("runner %s failed to execute %r", type(self).__name__, run)
                 reason, message = "submit", f"{type(error).__name__}: {error}"

@@ -21,6 +21,7 @@ from multirun_core._model.run import STDERR, STDOUT, ExitStatus, Run
 from multirun_core._runners.cpus import usable_cpus
 from multirun_core._runners.resources import Machine, Pool, Share
 from multirun_core._runners.task import TaskRunner
+from multirun_core._runners.warm import Warming, check_preload
 from multirun_core.errors import SubmitError, UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class ParallelLocalRunner(TaskRunner):
         gpus: Sequence[int | str] | None = None,
         memory_per_run: int | str | None = None,
         memory_limit: bool = False,
+        warm: bool = False,
+        preload: Sequence[str] = (),
     ) -> None:
         """Set the limits.
 
@@ -98,6 +101,9 @@ class ParallelLocalRunner(TaskRunner):
             memory_per_run: bytes, or such as "4GiB"; a run starts when so much of the memory that
                 was free at first is not promised to others.
             memory_limit: let no process of a run allocate more memory than that.
+            warm: fork runs that are a Python script or `-m module` from an interpreter that has
+                imported what they import at their top, instead of starting Python for each.
+            preload: the modules to import for that, instead; says warm=True as well.
         """
         if isinstance(max_parallel, str) and max_parallel != "auto":
             raise UsageError(f"max_parallel is {max_parallel!r}; it must be a number or 'auto'")
@@ -135,6 +141,8 @@ class ParallelLocalRunner(TaskRunner):
         self._memory_limit = memory_limit
         self._launcher: Launcher | ThreadLauncher | None = None
         self._pool: Pool | None = None
+        names = check_preload(preload)
+        self._warming = Warming(names) if warm or names is not None else None
 
     async def open(self) -> None:
         """Start the launcher, the small process that is parent of all runs.
@@ -146,7 +154,10 @@ class ParallelLocalRunner(TaskRunner):
 
         if self._pool is not None and self._pool.idle:
             self._pool = None  # what is free is looked at anew
-        self._launcher = await open_launcher(base_environment(), limits_data=self._memory_limit)
+        base = base_environment()
+        if self._warming is not None:
+            self._warming.base_env = base
+        self._launcher = await open_launcher(base, limits_data=self._memory_limit)
         self.guardian = self._launcher.identity
         if self.on_guardian is not None:
             await self.on_guardian(self._launcher.identity)
@@ -197,15 +208,17 @@ class ParallelLocalRunner(TaskRunner):
         await self.ready()
         if self._launcher is None:
             raise AssertionError("open() leaves a launcher")
-        self.begin(run)
-        limits = self.limits(run)
-        cwd = str(run.cwd)
-        env = {**run.environment, **limits.env}
+        limits, cwd = self.limits(run), str(run.cwd)
+        variables = limits.env
         confined: dict[str, Any] = {}
         if needs is not None and share is not None:
-            env = {**self._variables(needs, share), **env}
+            variables = {**self._variables(needs, share), **variables}
             confined["cpus"] = share.cpus if self._pin else ()
             confined["data_bytes"] = share.memory_bytes if self._memory_limit else 0
+        if self._warming is not None:
+            confined["warm"] = await self._warming.place(self._launcher, run.cmd, cwd, variables)
+        self.begin(run)
+        env = {**run.environment, **variables}
         return await self._launcher.run(
             run.cmd,
             cwd,

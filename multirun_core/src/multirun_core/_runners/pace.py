@@ -28,10 +28,15 @@ class Pace:
         self._order.append(seconds)
         insort(self._sorted, seconds)
 
-    def limit(self, factor: float) -> float | None:
-        """Return so many times the median, in seconds; None until there are enough successes."""
+    @property
+    def median(self) -> float | None:
+        """The median in seconds; None until there are enough successes."""
         count = len(self._sorted)
         if count < ENOUGH:
             return None
-        median = (self._sorted[(count - 1) // 2] + self._sorted[count // 2]) / 2
-        return max(LEAST_SECONDS, factor * median)
+        return (self._sorted[(count - 1) // 2] + self._sorted[count // 2]) / 2
+
+    def limit(self, factor: float) -> float | None:
+        """Return so many times the median, in seconds; None until there are enough successes."""
+        median = self.median
+        return None if median is None else max(LEAST_SECONDS, factor * median)

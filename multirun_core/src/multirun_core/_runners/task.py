@@ -24,13 +24,14 @@ from multirun_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from multirun_core._transport.process import ProcessId
 
 _log = logging.getLogger("multirun.runner")
 
 _STAGED_AHEAD = 8
+_LOOK_SECONDS = 1.0
 
 
 class TaskRunner(Attempts):
@@ -43,6 +44,8 @@ class TaskRunner(Attempts):
     Attributes:
         runs: all runs that were added, in order.
         guardian: the process that ends all runs when this one dies, if the runner has one.
+        root: the directory of the sweep that it works for, if it does for one.
+        say: shows people a line beside the progress of that sweep.
     """
 
     knows_resources: ClassVar[bool] = False
@@ -57,6 +60,7 @@ class TaskRunner(Attempts):
         retry_delay: float = 1.0,
         env: Mapping[str, str] | None = None,
         grace: float = 5.0,
+        infrastructure_retries: int = 0,
     ) -> None:
         """Make a runner; nothing is started yet.
 
@@ -68,6 +72,8 @@ class TaskRunner(Attempts):
             retry_delay: seconds before the second attempt, doubled for each further one up to 60.
             env: variables that each run gets.
             grace: seconds between TERM and KILL when a run is ended.
+            infrastructure_retries: how many further attempts a run gets that do not count as
+                `retries`, where what carried it was lost.
         """
         if max_parallel is not None and max_parallel < 1:
             raise UsageError(f"max_parallel is {max_parallel}; at least one run must fit")
@@ -78,13 +84,16 @@ class TaskRunner(Attempts):
             retry_delay=retry_delay,
             env=env or {},
             grace=grace,
+            infrastructure_retries=infrastructure_retries,
         )
         self.default_needs = Resources()
         self.pace = Pace()
         self.runs: list[Run] = []
         self.letting_go = False
+        self.not_ended: set[Run] = set()
         self.guardian: ProcessId | None = None
         self.on_guardian: Callable[[ProcessId], Awaitable[None]] | None = None
+        self.say: Callable[[str], None] | None = None
         self.semaphore: asyncio.Semaphore | None = self._slots()
         self._staging = asyncio.Semaphore(_STAGED_AHEAD)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,6 +101,7 @@ class TaskRunner(Attempts):
         self._waiting: list[Run] = []
         self._timers: dict[Run, asyncio.Timeout] = {}
         self._owner: object | None = None
+        self.root: Path | None = None
         self._opening = asyncio.Lock()
         self._opened = False
 
@@ -104,6 +114,8 @@ class TaskRunner(Attempts):
         Called with a slot taken. `run.cmd`, `run.cwd`, `run.environment` and `self.limits(run)`
         say what to do. Cancelled, it must end the run's processes and raise `CancelledError`; if
         the runner can reattach and `self.letting_go` is set, it must leave them alive instead.
+        Where they cannot be reached and may go on, it puts the run into `self.not_ended` before it
+        raises: then no end is recorded, and the next driver, or `multirun cancel`, finds the run.
 
         Raises:
             SubmitError: the run could not be handed over; it becomes a failure, or is retried.
@@ -122,6 +134,60 @@ class TaskRunner(Attempts):
             end, so that it is executed again.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot reattach {run!r}")
+
+    async def end_left(self, runs: Sequence[Run]) -> None:
+        """End runs that an earlier driver started, by `run.handle`; return when none lives.
+
+        Asked for by `multirun cancel` where the driver has died; `reattach` is called for each of
+        them after that. By default each is reattached, and that is cancelled. A runner that has
+        many runs in one place ends them together. Those that may go on all the same it puts into
+        `not_ended`: they have no end, and the others have theirs.
+
+        Raises:
+            BackendError: it cannot be told whether they have ended: those in `not_ended`, or, where
+                there are none, all.
+        """
+        for run in runs:
+            task = asyncio.ensure_future(self.reattach(run))
+            await asyncio.wait([task], timeout=_LOOK_SECONDS)  # it may have ended by itself
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+        if left := self.not_ended.intersection(runs):
+            raise BackendError(f"{len(left)} runs could not be seen to end, and may go on")
+
+    detaches: bool = False
+    """Whether a sweep returns once all of its runs are handed over; they go on without a driver."""
+
+    leaves_on_interrupt: bool = False
+    """Whether runs under way go on when their sweep is interrupted, for the next driver."""
+
+    async def handed_over(self) -> None:
+        """Return once all runs that were added go on without a driver, or have ended.
+
+        Called where `detaches` is set.
+        """
+
+    async def check_detach(self, runs: Sequence[Run]) -> None:
+        """Refuse to let go of these runs; called after `open`, where `detaches` is set.
+
+        Raises:
+            UsageError: they cannot all be handed over at once; says how many do not fit.
+        """
+
+    async def send_driver(self, env: Mapping[str, str]) -> bool:
+        """Have the sweep in `root` driven elsewhere, as `multirun resume` does; after `open`.
+
+        It must begin there only when the present driver has closed its segment of the journal.
+
+        Args:
+            env: the variables that the sweep gives to its runs.
+
+        Returns:
+            Whether it is; False, the default, to have it driven here.
+        """
+        return False
 
     @property
     def can_reattach(self) -> bool:
@@ -147,6 +213,16 @@ class TaskRunner(Attempts):
 
         Also called where `open` failed or was cancelled half-way. Must be bounded.
         """
+
+    def remarks(self) -> list[str]:
+        """Return lines for people about what a sweep took, when it is over."""
+        return []
+
+    def tell(self, text: str) -> None:
+        """Tell people what they should know while runs go on; also logged, at INFO."""
+        _log.info("%s", text)
+        if self.say is not None:
+            self.say(text)
 
     def hurry(self) -> None:
         """End what is being cancelled without further grace: the user has asked twice."""
@@ -226,8 +302,9 @@ class TaskRunner(Attempts):
                 "this runner is busy with other runs; give each sweep that goes on at the same "
                 "time a runner of its own"
             )
-        self._owner = owner
+        self._owner, self.root, self.say = owner, None, None
         self.letting_go = False
+        self.not_ended.clear()
         self.pace = Pace()
 
     def recall(self, runs: Iterable[Run]) -> None:

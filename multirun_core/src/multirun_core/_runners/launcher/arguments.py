@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def absolute(path: Path | str) -> bytes:
     """Return an absolute path as the system has it; ".." stays, for it may follow a link."""
-    return os.path.join(os.getcwdb(), os.fsencode(path))
+    text = os.fsencode(path)
+    return text if text.startswith(b"/") else os.path.join(os.getcwdb(), text)
 
 
 def encoded(env: Mapping[Any, Any]) -> dict[bytes, bytes]:

@@ -8,9 +8,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._runners.launcher.arguments import absolute, encoded
+from multirun_core._runners.launcher.connection import Connection
 from multirun_core._runners.launcher.ends import END_BOUND, ended, lost, settled, start_failure
 from multirun_core._runners.launcher.process import kill_session, spawn
-from multirun_core._runners.launcher.wire import PORTION, Inbox, pack
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import RunnerClosedError, RunnerError
 
@@ -54,19 +54,18 @@ class Launcher:
 
     Attributes:
         identity: which process it is.
+        cold: warm interpreters that have ended, by number, and their last words.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket, errors: int) -> None:
         identity = ProcessId.of(process.pid)
         self.identity = identity or ProcessId("", "", process.pid, "")
         self._process = process
-        self._socket = sock
         self._errors = errors
         self._loop = asyncio.get_running_loop()
-        self._inbox = Inbox()
-        self._messages: list[tuple[Any, ...]] = []
-        self._outgoing = bytearray()
         self._runs: dict[int, _Pending] = {}
+        self._warm: dict[int, asyncio.Future[str | None]] = {}
+        self.cold: dict[int, str] = {}
         self._count = 0
         self._why_lost: str | None = None
         self._closing = False
@@ -74,7 +73,7 @@ class Launcher:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._silent = 0
-        self._loop.add_reader(sock, self._receive)
+        self._connection = Connection(sock, self._handle, self._disconnect)
 
     @classmethod
     async def start(cls, base_env: Mapping[str, str] | None = None) -> Launcher:
@@ -98,7 +97,7 @@ class Launcher:
             theirs.close()
         ours.setblocking(False)
         launcher = cls(process, ours, errors)
-        launcher._send("hello", encoded(os.environb if base_env is None else base_env))
+        launcher._connection.send("hello", encoded(os.environb if base_env is None else base_env))
         try:
             async with asyncio.timeout(_START_BOUND):
                 await asyncio.wait(
@@ -132,6 +131,7 @@ class Launcher:
         grace: float,
         cpus: Sequence[int] = (),
         data_bytes: int = 0,
+        warm: tuple[int, int] | None = None,
     ) -> ExitStatus:
         """Run a program and return how it ended, once nothing of its process tree is left.
 
@@ -150,6 +150,8 @@ class Launcher:
             cpus: the numbers of the CPUs that it may use; by default those of this process.
             data_bytes: how much memory each of its processes may allocate, 0 for no limit; see
                 `starting.Confined`.
+            warm: the number that `warm` gave to an interpreter, and the place in `argv` of the
+                script or of "-m"; where that interpreter has ended, the run is started plainly.
 
         Returns:
             With reason "timeout" where the limit ended it, "lost" where the launcher died, and a
@@ -176,22 +178,45 @@ class Launcher:
             None if timeout is None else float(timeout),  # marshal takes no subclass of float
             float(grace),
             (tuple(cpus), data_bytes) if cpus or data_bytes else None,
+            warm,
         )
         pending = _Pending(self._loop.create_future(), grace, timeout)
         self._runs[number] = pending
         if self._timer is None:
             self._timer = self._loop.call_later(_PING_EVERY, self._ping)
-        self._send(*message)
+        self._connection.send(*message)
         try:
             return await pending.future
         except asyncio.CancelledError:
             await self._end(number, pending)
             raise
 
+    def warm(
+        self, argv: Sequence[str], env: Mapping[str, str], wanted: tuple[Any, ...]
+    ) -> tuple[int, asyncio.Future[str | None]]:
+        """Start a warm interpreter that runs can be forked from.
+
+        Args:
+            argv: the interpreter and its options.
+            env: variables added to those that all runs have.
+            wanted: what it shall import, see `warm_python`.
+
+        Returns:
+            Its number, and why it is refused: None once it is warm. When it ends later, its
+            number is in `cold`.
+        """
+        number = self._count = self._count + 1
+        self._warm[number] = future = self._loop.create_future()
+        if self._why_lost is not None:
+            future.set_result(self._why_lost)
+        self._connection.send(
+            "warm", number, [os.fsencode(word) for word in argv], encoded(env), wanted
+        )
+        return number, future
+
     def end_all(self, grace: float) -> None:
         """End all runs now, with KILL after `grace` seconds, or their own grace if shorter."""
-        if not self._over.done():
-            self._send("end all", float(grace))
+        self._connection.send("end all", float(grace))
 
     async def close(self) -> None:
         """End what is left, with its grace, and the process. Bounded; may be called again.
@@ -201,8 +226,7 @@ class Launcher:
         bound = END_BOUND + max((pending.grace for pending in self._runs.values()), default=0.0)
         if not self._closing:
             self._closing = True
-            if not self._over.done():
-                self._send("close")
+            self._connection.send("close")
         try:
             await asyncio.wait((self._over,), timeout=bound)
         except asyncio.CancelledError:
@@ -219,57 +243,20 @@ class Launcher:
         if self._runs.get(number) is not pending:
             return
         pending.future = self._loop.create_future()
-        self._send("end", number)
+        self._connection.send("end", number)
         await settled(pending.future, pending.grace + END_BOUND)
 
-    def _send(self, *message: Any) -> None:
-        if self._over.done():
-            return
-        if not self._messages:
-            self._loop.call_soon(self._flush)
-        self._messages.append(message)
-
-    def _flush(self) -> None:
-        if self._over.done():
-            return
-        if self._messages:
-            waiting = bool(self._outgoing)
-            self._outgoing += pack(self._messages)
-            self._messages.clear()
-            if waiting:
-                return
-        try:
-            del self._outgoing[: self._socket.send(self._outgoing)]
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            return  # its end of file is on the way
-        if self._outgoing:
-            self._loop.add_writer(self._socket, self._drain)
-
-    def _drain(self) -> None:
-        self._loop.remove_writer(self._socket)
-        self._flush()
-
-    def _receive(self) -> None:
-        try:
-            data = self._socket.recv(PORTION)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._disconnect()
-            return
-        self._silent = 0
-        for message in self._inbox.feed(data):
-            self._handle(message)
-
     def _handle(self, message: tuple[Any, ...]) -> None:
+        self._silent = 0
         what = message[0]
         if what == "ready":
             if not self._ready.done():
                 self._ready.set_result(None)
+        elif what == "warm":
+            if not self._warm[message[1]].done():
+                self._warm[message[1]].set_result(message[2])
+        elif what == "cold":
+            self.cold[message[1]] = message[2]
         elif what == "gone":
             self._why_lost = self._why_lost or message[1]
         elif what in ("end", "failed"):
@@ -295,7 +282,7 @@ class Launcher:
         if self._silent > _PINGS_MISSED:
             self._lose(f"it did not answer for {_PING_EVERY * _PINGS_MISSED:g} seconds")
             return
-        self._send("ping")
+        self._connection.send("ping")
         self._timer = self._loop.call_later(_PING_EVERY, self._ping)
 
     def _lose(self, why: str) -> None:
@@ -310,9 +297,7 @@ class Launcher:
         self._over.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._socket.close()
+        self._connection.close()
         if not self._closing or self._runs:
             self._why_lost = self._why_lost or "the launcher died" + self._last_words()
         if self._why_lost is not None:
@@ -321,6 +306,9 @@ class Launcher:
             if not pending.future.done():
                 pending.future.set_result(lost(self._why_lost or "the launcher died"))
         self._runs.clear()
+        for future in self._warm.values():
+            if not future.done():
+                future.set_result(self._why_lost or "the launcher was closed")
 
     def _last_words(self) -> str:
         try:

@@ -65,7 +65,7 @@ def _why(
             file = find(argv[0], env, cwd)
         except FileNotFoundError:
             folders = os.fsdecode(b":".join(search_path(env)))
-            hint = _here(argv[0], cwd)
+            hint = _here(argv[0], cwd) or _words(argv)
             return f"no such program in PATH ({folders}); install it, or give its path{hint}"
         except PermissionError as problem:
             file = problem.filename
@@ -76,6 +76,14 @@ def _here(name: bytes, cwd: bytes) -> str:
     if not name or not os.path.isfile(os.path.join(cwd, name)):
         return ""
     return "; there is one in the run directory: write {!r}".format("./" + os.fsdecode(name))
+
+
+def _words(argv: Sequence[bytes]) -> str:
+    if len(argv) > 1 or len(words := argv[0].split()) < 2:
+        return ""
+    return ". Is that more than one word? No shell takes it apart; write {}".format(
+        ", ".join(repr(os.fsdecode(word)) for word in words[:4]) + ", …" * (len(words) > 4)
+    )
 
 
 def _about_file(file: bytes, number: int) -> str:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .runs import LiveRun
+    from .live import LiveRun
     from .tags import Tags
 
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -9,6 +9,7 @@ import time
 import traceback
 
 from . import tree
+from .live import NEVER, LiveRun
 from .owners import Owners
 from .starting import Confined, StartError, start
 from .tags import Tags
@@ -18,76 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-NEVER = float("inf")
+    from .warm import Interpreters
+
 # How long processes that cannot be killed, in uninterruptible sleep, are waited for.
 _PATIENCE = 10.0
 _ROUNDS = 20
-
-
-class LiveRun:
-    """A run from its start to the moment when nothing is left of it.
-
-    Attributes:
-        number: what the driver calls it.
-        pid: of its main process.
-        tag: its mark, 0 for none.
-        cwd: its directory.
-        grace: seconds between TERM and KILL.
-        started: when it was started, in seconds since the epoch.
-        began: the same, by the monotonic clock.
-        booted: the same, in seconds since boot.
-        deadline: when its time is over, by the monotonic clock.
-        main: whether the main process lives.
-        status: how that ended, as wait4(2) says it.
-        ended: when that ended, in seconds since the epoch.
-        cpu: CPU time in seconds.
-        rss: the largest resident set, in the system's unit.
-        timed_out: whether its limit ended it.
-        kill_at: when KILL follows, by the monotonic clock; None while it is not being ended.
-        look_at: when to look for its processes again.
-        told: pids and start times of the processes that TERM was sent to.
-    """
-
-    __slots__ = (
-        "began",
-        "booted",
-        "cpu",
-        "cwd",
-        "deadline",
-        "ended",
-        "grace",
-        "kill_at",
-        "look_at",
-        "main",
-        "number",
-        "pid",
-        "rss",
-        "started",
-        "status",
-        "tag",
-        "timed_out",
-        "told",
-    )
-
-    def __init__(self, number: int, cwd: bytes, grace: float, tag: int) -> None:
-        self.number = number
-        self.cwd = cwd
-        self.grace = grace
-        self.tag = tag
-        self.pid = 0
-        self.started = time.time()
-        self.began = time.monotonic()
-        self.booted = time.clock_gettime(time.CLOCK_BOOTTIME)
-        self.deadline = NEVER
-        self.main = True
-        self.status = 0
-        self.ended = 0.0
-        self.cpu = 0.0
-        self.rss = 0
-        self.timed_out = False
-        self.kill_at: float | None = None
-        self.look_at = NEVER
-        self.told: set[tuple[int, int]] = set()
 
 
 class Runs:
@@ -95,6 +31,7 @@ class Runs:
 
     Attributes:
         live: by number, those that were started and whose end has not been reported.
+        interpreters: the warm ones, children of this process that are no runs.
     """
 
     def __init__(
@@ -104,6 +41,7 @@ class Runs:
         report: Callable[[tuple[Any, ...]], None],
     ) -> None:
         self.live: dict[int, LiveRun] = {}
+        self.interpreters: Interpreters | None = None
         self._base_env = base_env
         self._null = null
         self._report = report
@@ -128,12 +66,22 @@ class Runs:
         limit: float | None,
         grace: float,
         confined: tuple[tuple[int, ...], int] | None = None,
+        warm: tuple[int, int] | None = None,
     ) -> None:
-        """Start a run, or report why that is not possible."""
+        """Start a run, or report why that is not possible.
+
+        Where `warm` is the number of a warm interpreter and the place of the script in `argv`,
+        it is forked from that interpreter, if that lives.
+        """
         run = LiveRun(number, cwd, grace, self._tags.take())
         within = None if confined is None else Confined(*confined)
+        files = (cwd, stdout, stderr)
         try:
-            run.pid = start(argv, cwd, self._base_env | extra, stdout, stderr, self._null, within)
+            pid = None if warm is None else self._fork(run, argv, files, extra, within, warm)
+            if pid is None:
+                env = self._base_env | extra
+                pid = start(argv, cwd, env, stdout, stderr, self._null, within)
+            run.pid = pid
         except StartError as error:
             self._tags.give_back(run.tag)
             self._report(("failed", number, error.errno, error.text, error.stream))
@@ -146,6 +94,35 @@ class Runs:
             run.deadline = run.began + limit
             self._next_deadline = min(self._next_deadline, run.deadline)
         self.live[number] = self._mains[run.pid] = run
+
+    def open_warm(self, *message: Any) -> None:
+        """Start a warm interpreter, with a mark of its own."""
+        if self.interpreters is not None:
+            self._tags.take()
+            self.interpreters.open(*message)
+
+    def _fork(
+        self,
+        run: LiveRun,
+        argv: list[bytes],
+        files: tuple[bytes, bytes, bytes],
+        extra: dict[bytes, bytes],
+        within: Confined | None,
+        warm: tuple[int, int],
+    ) -> int | None:
+        if self.interpreters is None:
+            return None
+        try:
+            return self.interpreters.fork(warm[0], argv, warm[1], files, extra, within)
+        except StartError as error:
+            if error.stream is None:
+                # It may have been started: nobody else gets its mark, and what bears it is killed.
+                tag, run.tag = run.tag, 0
+                marked = [
+                    pid for pid in self._own_children() if tag and self._tags.read(pid) == tag
+                ]
+                self._kill(tree.family(marked))
+            raise
 
     def end(self, number: int) -> None:
         """End a run with its own grace, unless its end has been reported."""
@@ -180,7 +157,9 @@ class Runs:
                 break
             pid = found.si_pid
             run = self._mains.pop(pid, None)
-            if run is None:
+            if self.interpreters is not None and pid in self.interpreters.pids:
+                self.interpreters.forget(pid)
+            elif run is None:
                 run = self._owners.owner(pid)
             _, status, usage = os.wait4(pid, 0)
             self._owners.forget(pid)
@@ -265,8 +244,9 @@ class Runs:
     def _roots(self, run: LiveRun) -> list[int]:
         """Return those children of this process that belong to a run; kill what is nobody's."""
         roots: list[int] = [run.pid] if run.main else []
+        warm = set[int]() if self.interpreters is None else self.interpreters.pids
         for pid in self._own_children():
-            if pid in self._mains:
+            if pid in self._mains or pid in warm:
                 continue
             runs = self._owners.candidates(pid)
             if not runs:

@@ -14,7 +14,8 @@ import sys
 import time
 import traceback
 
-from .runs import NEVER, Runs
+from .live import NEVER
+from .runs import Runs
 from .tags import NAME
 from .wire import PORTION, Inbox, pack
 
@@ -42,8 +43,9 @@ class Server:
         self._terminated = False
         self._connected = True
         self._blocked = False
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self.runs = Runs(base_env, null, self._messages.append)
+        self._base_env = base_env
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.runs = Runs(base_env, self._null, self._messages.append)
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _ignore)
@@ -74,6 +76,8 @@ class Server:
                 self.runs.reap()
             if self._connection in ready and self._connected:
                 self._receive()
+            if self.runs.interpreters is not None:
+                self.runs.interpreters.notice(ready)
             self.runs.tick()
         self.runs.clear()
         self._flush()
@@ -102,11 +106,22 @@ class Server:
             self.runs.end(message[1])
         elif what == "end all":
             self.runs.end_all(message[1])
+        elif what == "warm":
+            self._open_warm(*message[1:])
         elif what == "ping":
             self._messages.append(("pong",))
         elif what == "close":
             self._closing = True
             self.runs.end_all(NEVER)
+
+    def _open_warm(self, *message: Any) -> None:
+        if self.runs.interpreters is None:
+            from .warm import Interpreters
+
+            self.runs.interpreters = Interpreters(
+                self._base_env, self._null, self._driver, self._poll, self._messages.append
+            )
+        self.runs.open_warm(*message)
 
     def _close(self, why: str, grace: float) -> None:
         self._closing = True

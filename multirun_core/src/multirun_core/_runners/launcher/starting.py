@@ -53,6 +53,17 @@ class Confined:
         self._all: set[int] = set()
         self._soft = self._hard = resource.RLIM_INFINITY
 
+    def limits(self) -> tuple[tuple[int, ...], tuple[int, int] | None]:
+        """Return the CPUs, and the soft and hard RLIMIT_DATA, for who confines itself."""
+        if not self._data:
+            return tuple(self._cpus), None
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = max(self._data, LEAST_DATA)
+        for most in (soft, hard):
+            if most != resource.RLIM_INFINITY:
+                wanted = min(wanted, most)
+        return tuple(self._cpus), (wanted, hard)
+
     def __enter__(self) -> None:
         """Confine this thread and this process.
 
@@ -67,13 +78,10 @@ class Confined:
                 numbers = ", ".join(map(str, self._cpus))
                 text = f"cannot use the CPUs {numbers}: {error.strerror}"
                 raise StartError(error.errno or errno.EINVAL, text) from None
-        if self._data:
+        _, data = self.limits()
+        if data is not None:
             self._soft, self._hard = resource.getrlimit(resource.RLIMIT_DATA)
-            wanted = max(self._data, LEAST_DATA)
-            for most in (self._soft, self._hard):
-                if most != resource.RLIM_INFINITY:
-                    wanted = min(wanted, most)
-            resource.setrlimit(resource.RLIMIT_DATA, (wanted, self._hard))
+            resource.setrlimit(resource.RLIMIT_DATA, data)
 
     def __exit__(self, *_: object) -> None:
         """Let this thread and this process have again what they had."""
@@ -109,9 +117,9 @@ def start(
     Raises:
         StartError: it could not be started.
     """
-    out = _open(stdout)
+    out = open_output(stdout)
     try:
-        err = _open(stderr)
+        err = open_output(stderr)
         try:
             if confined is None:
                 return _start(argv, cwd, env, (null, out, err))
@@ -129,7 +137,12 @@ def start(
         os.close(out)
 
 
-def _open(path: bytes) -> int:
+def open_output(path: bytes) -> int:
+    """Open the file for an output stream, emptied.
+
+    Raises:
+        StartError: that is not possible.
+    """
     try:
         return os.open(path, _WRITE, 0o666)
     except (OSError, ValueError) as error:

@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from multirun_core._runners.launcher import tree
@@ -23,6 +22,7 @@ from multirun_core._runners.launcher.arguments import absolute, encoded
 from multirun_core._runners.launcher.client import Launcher
 from multirun_core._runners.launcher.ends import END_BOUND, ended, settled, start_failure
 from multirun_core._runners.launcher.starting import Confined, StartError, start
+from multirun_core._threads import Threads
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import RunnerClosedError, RunnerError
 
@@ -150,7 +150,7 @@ class ThreadLauncher:
         self._loop = asyncio.get_running_loop()
         self._base_env = encoded(os.environb if base_env is None else base_env)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._pool = ThreadPoolExecutor(_MOST_THREADS, "multirun-run")
+        self._pool = Threads(_MOST_THREADS, "multirun-run")
         self._children: dict[_Child, asyncio.Future[ExitStatus]] = {}
         self._closing = False
 
@@ -166,8 +166,11 @@ class ThreadLauncher:
         grace: float,
         cpus: Sequence[int] = (),
         data_bytes: int = 0,
+        warm: tuple[int, int] | None = None,
     ) -> ExitStatus:
         """Run a program and return how it ended; see `Launcher.run`.
+
+        There are no warm interpreters here, so `warm` is None.
 
         Raises:
             RunnerError: a limit of memory is asked for.

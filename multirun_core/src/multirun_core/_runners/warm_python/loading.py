@@ -1,0 +1,294 @@
+"""What a warm interpreter imports, what it refuses, and what each fork renews."""
+
+from __future__ import annotations
+
+import _imp
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+    from typing import Any
+
+_HARMLESS = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+_SHARED = "share it with all others; leave it out of preload, or let it do that later"
+
+
+class RefusedError(Exception):
+    """Raised where a fork of what was imported would differ from a fresh process."""
+
+
+def load(names: list[str] | None, script: bytes | None, module: str | None) -> str | None:
+    """Import what runs need; return why that is refused, or None.
+
+    Args:
+        names: the modules; None for what the script or the module imports at its top level.
+        script: the path of the script, where there is one.
+        module: the name of the module, where there is one.
+    """
+    if sys.hexversion < 0x03090000:
+        return f"{sys.executable} is Python {sys.version.split()[0]}; 3.9 or newer can be warm"
+    watch = _Watch()
+    sys.meta_path.insert(0, watch)
+    try:
+        if module is not None:
+            __import__("runpy")  # as `python -m` does
+        for name, statement in _wanted(names, script, module):
+            _load_one(name, statement, watch, wanted=names is not None)
+    except RefusedError as error:
+        return str(error)
+    finally:
+        sys.meta_path.remove(watch)
+    known = set(sys.modules)
+    import gc
+
+    gc.collect()
+    gc.freeze()  # so that no run copies the pages of what all have
+    forget(known)
+    return None
+
+
+def renew(cwd: str) -> None:
+    """Give what was imported the state that it would have in a process of its own."""
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()  # the module `random` sees to itself
+    for name, attribute in (
+        ("multiprocessing.process", "ORIGINAL_DIR"),
+        ("multirun_core._inrun", "_STARTED_IN"),
+    ):
+        module = sys.modules.get(name)
+        if module is not None:
+            setattr(module, attribute, cwd)
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None:
+        process.current_process().authkey = os.urandom(32)
+
+
+def shadowed(folder: str, loaded: set[str]) -> bool:
+    """Whether a script that stands in `folder` would have imported other modules from there."""
+    suffixes = ("", ".py", ".pyc", *_imp.extension_suffixes())
+    try:
+        entries = os.listdir(folder)
+    except OSError:
+        return False
+    for entry in entries:
+        stem, dot, rest = entry.partition(".")
+        if stem in loaded and dot + rest in suffixes:
+            return True
+    return False
+
+
+def _load_one(name: str, statement: Callable[[], None], watch: _Watch, *, wanted: bool) -> None:
+    before = _descriptors()
+    try:
+        statement()
+    except BaseException as error:
+        if not wanted and isinstance(error, Exception):
+            return  # the run will meet it, and may know what to do
+        why = f"{type(error).__name__}: {error}"
+        raise RefusedError(
+            f"{name!r} cannot be imported by {sys.executable}: {why}; what is preloaded must be "
+            "installed, or on PYTHONPATH"
+        ) from None
+    _check_threads(name)
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        pass
+    else:
+        raise RefusedError(f"{name!r} starts a process when it is imported: a run would {_SHARED}")
+    for number, target in _descriptors().items():
+        if before.get(number) != target and target not in _HARMLESS:
+            raise RefusedError(
+                f"{name!r} opens {target} when it is imported: a run would {_SHARED}"
+                + ("; that is how a GPU is initialised" if target.startswith("/dev/") else "")
+            )
+    signal: Any = sys.modules["_signal"]
+    if any(signal.getitimer(kind) != (0.0, 0.0) for kind in (0, 1, 2)):
+        raise RefusedError(f"{name!r} sets a timer when it is imported, which no fork keeps")
+    for what in watch.changed():
+        raise RefusedError(
+            f"{name!r} seeds or draws from {what} when it is imported: all runs would draw the "
+            "same numbers; let it do that later"
+        )
+    _check_generators(name)
+
+
+def _check_threads(name: str) -> None:
+    if _threads() == 1:
+        return
+    child = os.fork()  # some libraries end their threads before a fork and start them anew
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    if _threads() > 1:
+        raise RefusedError(
+            f"{name!r} starts a thread when it is imported, which no fork keeps; leave it out of "
+            "preload, or let it do that later"
+        )
+
+
+def _threads() -> int:
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 1
+
+
+def _check_generators(name: str) -> None:
+    """Refuse generators of random numbers that were made at import."""
+    kinds: list[type] = []
+    own: list[object] = []
+    if "random" in sys.modules:
+        random: Any = sys.modules["random"]
+        kinds.append(random.Random)
+        own.append(random._inst)
+    if "numpy.random" in sys.modules:
+        numpy: Any = sys.modules["numpy.random"]
+        kinds += [numpy.RandomState, numpy.Generator]
+        own.append(numpy.mtrand._rand)
+    if not kinds:
+        return
+    safe = (sys.modules["random"].SystemRandom,) if "random" in sys.modules else ()
+    for module in list(sys.modules.values()):
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            made = isinstance(value, tuple(kinds)) and not isinstance(value, safe)
+            if made and not any(value is one for one in own):
+                raise RefusedError(
+                    f"{name!r} makes a generator of random numbers when it is imported "
+                    f"({module.__name__}.{attribute}): all runs would draw the same numbers; "
+                    "let it do that later"
+                )
+
+
+def _descriptors() -> dict[int, str]:
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink("/proc/self/fd/" + name)
+        except OSError:
+            continue  # that of the listing itself
+    return found
+
+
+def _wanted(
+    names: list[str] | None, script: bytes | None, module: str | None
+) -> list[tuple[str, Callable[[], None]]]:
+    """Return what to import, each with a name for messages."""
+    if names is not None:
+        return [(name, _importing(name)) for name in names]
+    known = set(sys.modules)
+    file = os.fsdecode(script) if script is not None else module and _source_of(module)
+    if not file:
+        return []
+    import ast
+
+    forget(known)
+    try:
+        with open(file, "rb") as source:
+            tree = ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    own = _stems(os.path.dirname(os.path.realpath(file)))
+    found: list[tuple[str, Callable[[], None]]] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            tops = [(node.module or "").partition(".")[0]] if node.level == 0 else [""]
+        elif isinstance(node, ast.Import):
+            tops = [alias.name.partition(".")[0] for alias in node.names]
+        else:
+            continue
+        if not any(top in own or top in ("", "__future__") for top in tops):
+            code = compile(ast.Module([node], []), "<preload>", "exec", 0, True)
+            found.append((", ".join(tops), _executing(code)))
+    return found
+
+
+def _source_of(module: str) -> str | None:
+    """Return the file of a module that is installed; its package is imported for that."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(module)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = find_spec(module + ".__main__")
+    except Exception:
+        return None
+    return None if spec is None or not spec.has_location else spec.origin
+
+
+def _stems(folder: str) -> set[str]:
+    try:
+        return {entry.partition(".")[0] for entry in os.listdir(folder)}
+    except OSError:
+        return set()
+
+
+def _importing(name: str) -> Callable[[], None]:
+    def statement() -> None:
+        __import__(name)
+
+    return statement
+
+
+def _executing(code: CodeType) -> Callable[[], None]:
+    def statement() -> None:
+        exec(code, {"__name__": "__main__"})  # noqa: S102 - an import statement
+
+    return statement
+
+
+def forget(known: set[str]) -> None:
+    """Let runs not find what only this module needed."""
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+class _Watch:
+    """Notes the state of generators of random numbers as they come to be."""
+
+    _WATCHED = ("random", "numpy.random.mtrand")
+
+    def __init__(self) -> None:
+        self._states: dict[str, object] = {}
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name not in self._WATCHED:
+            return None
+        for finder in sys.meta_path:
+            spec: Any = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                spec.loader = _Noting(spec, self._states)
+                return spec
+        return None
+
+    def changed(self) -> list[str]:
+        return [name for name, state in self._states.items() if _state(name) != state]
+
+
+class _Noting:
+    """Loads a module, then notes its state."""
+
+    def __init__(self, spec: Any, states: dict[str, object]) -> None:
+        self._spec = spec
+        self._loader = spec.loader
+        self._states = states
+
+    def create_module(self, spec: Any) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__loader__ = self._spec.loader = self._loader
+        self._loader.exec_module(module)
+        self._states[module.__name__] = _state(module.__name__)
+
+
+def _state(name: str) -> object:
+    module: Any = sys.modules[name]
+    if name == "random":
+        return module.getstate()
+    _, keys, *rest = module._rand.get_state()
+    return keys.tobytes(), rest
