@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from multirun_core.errors import SweepLockedError as SweepLockedError
     from multirun_core.errors import SweepNotFoundError as SweepNotFoundError
     from multirun_core.errors import SweepSupersededError as SweepSupersededError
+    from multirun_core.errors import TransportError as TransportError
+    from multirun_core.errors import TransportTimeoutError as TransportTimeoutError
     from multirun_core.errors import UsageError as UsageError
 
 _HOMES = {
@@ -99,6 +101,8 @@ _HOMES = {
         "SweepLockedError",
         "SweepNotFoundError",
         "SweepSupersededError",
+        "TransportError",
+        "TransportTimeoutError",
         "UsageError",
     ],
 }

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from multirun_core._runners.spec import NAME, RunnerSpec
+from multirun_core._loading import (
+    GROUP,
+    LOCAL,
+    OWN,
+    EntryPoint,
+    InstalledRunner,
+    Loaded,
+    LoadFailure,
+    Provider,
+)
+from multirun_core._runners.spec import RunnerSpec
 from multirun_core.errors import (
     RunnerConflictError,
     RunnerError,
@@ -26,89 +35,10 @@ if TYPE_CHECKING:
 
     from multirun_core._runners.base import AbstractRunner
 
-GROUP = "multirun"
 OBSERVER = "observer"
 STRICT = "MULTIRUN_STRICT_PLUGINS"
-OWN = "multirun-core"
 # Known by name without being installed, so that the advice can be exact.
 KNOWN = {"ssh": "multirun-ssh", "slurm": "multirun-slurm"}
-LOCAL = RunnerSpec(
-    "local",
-    "multirun_core._runners.local:ParallelLocalRunner",
-    "Run on the cores of this machine",
-)
-
-
-class Distribution(Protocol):
-    """What is needed of an installed distribution."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Its version."""
-        ...
-
-
-class EntryPoint(Protocol):
-    """What is needed of an entry point; `importlib.metadata.EntryPoint` is one."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def dist(self) -> Distribution | None:
-        """The distribution that it belongs to."""
-        ...
-
-    def load(self) -> Any:
-        """Import what it names."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """The distribution that a plugin comes from.
-
-    Attributes:
-        distribution: its name.
-        version: its version; "" where unknown.
-        entry_point: the name of the entry point.
-    """
-
-    distribution: str
-    version: str
-    entry_point: str
-
-    def __str__(self) -> str:
-        return f"{self.distribution} {self.version}".strip()
-
-
-@dataclass(frozen=True, slots=True)
-class InstalledRunner:
-    """A runner and the distribution that provides it."""
-
-    spec: RunnerSpec
-    provider: Provider
-
-
-@dataclass(frozen=True, slots=True)
-class LoadFailure:
-    """A plugin that could not be loaded, and why."""
-
-    provider: Provider
-    error: BaseException
-
-    @property
-    def why(self) -> str:
-        """The error in one line."""
-        text = " ".join(str(self.error).split())
-        return f"{type(self.error).__name__}: {text}" if text else type(self.error).__name__
 
 
 class Registry:
@@ -207,7 +137,7 @@ class Registry:
         plugins = list(given)
         if not found and not plugins:
             return None, ()
-        loaded = _Loaded()
+        loaded = Loaded()
         for entry_point in found:
             loaded.add(entry_point)
         _refuse_if_strict(loaded.failures)
@@ -217,8 +147,8 @@ class Registry:
         return loaded.manager, loaded.failures
 
     @cached_property
-    def _loaded(self) -> _Loaded:
-        loaded = _Loaded()
+    def _loaded(self) -> Loaded:
+        loaded = Loaded()
         for entry_point in self._entry_points():
             loaded.add(entry_point)
         _refuse_if_strict(loaded.failures)
@@ -255,69 +185,6 @@ class Registry:
         return "\n".join(lines)
 
 
-class _Loaded:
-    """What the entry points gave."""
-
-    def __init__(self) -> None:
-        import pluggy
-
-        from multirun_core import plugins
-
-        self.manager = pluggy.PluginManager(GROUP)
-        self.manager.add_hookspecs(plugins)
-        self.runners = [InstalledRunner(LOCAL, Provider(OWN, _own_version(), LOCAL.name))]
-        self.failures: list[LoadFailure] = []
-
-    def add(self, entry_point: EntryPoint) -> None:
-        """Load one entry point; whatever goes wrong is its own failure."""
-        dist = entry_point.dist
-        provider = Provider(
-            dist.name if dist is not None else "an unknown distribution",
-            dist.version if dist is not None else "",
-            entry_point.name,
-        )
-        try:
-            plugin = entry_point.load()
-            self._register(plugin, f"{provider.distribution}:{provider.entry_point}")
-            specs = self._ask(plugin)
-        except (Exception, SystemExit) as error:
-            self.failures.append(LoadFailure(provider, error))
-            return
-        for spec in specs:
-            self._take(spec, provider)
-
-    def _register(self, plugin: Any, name: str) -> None:
-        try:
-            self.manager.register(plugin, name)
-            # Without this a misspelt hook would never be called and nobody would know.
-            self.manager.check_pending()
-        except BaseException:
-            if self.manager.is_registered(plugin):
-                self.manager.unregister(plugin)
-            raise
-
-    def _ask(self, plugin: Any) -> list[Any]:
-        others = [one for one in self.manager.get_plugins() if one is not plugin]
-        hook = self.manager.subset_hook_caller("multirun_register_runners", others)
-        answers: list[Iterable[Any] | None] = hook()
-        return [spec for answer in answers if answer is not None for spec in answer]
-
-    def _take(self, spec: Any, provider: Provider) -> None:
-        problem = ""
-        if not isinstance(spec, RunnerSpec):
-            problem = f"it registers {spec!r}, which is no RunnerSpec"
-        elif not NAME.match(spec.name):
-            problem = f"the runner name {spec.name!r} must match [a-z][a-z0-9_-]*"
-        elif spec.name == LOCAL.name:
-            if spec.factory == LOCAL.factory:
-                return  # our own plugin
-            problem = f"the runner name 'local' belongs to {OWN}"
-        if problem:
-            self.failures.append(LoadFailure(provider, ValueError(problem)))
-        else:
-            self.runners.append(InstalledRunner(spec, provider))
-
-
 def _refuse_if_strict(failures: Sequence[LoadFailure]) -> None:
     if failures and os.environ.get(STRICT, "") not in ("", "0"):
         raise RunnerUnavailableError(
@@ -333,12 +200,3 @@ def _installed_entry_points() -> Iterable[EntryPoint]:
     from importlib.metadata import entry_points
 
     return cast("Iterable[EntryPoint]", entry_points(group=GROUP))
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(OWN)
-    except PackageNotFoundError:
-        return ""

@@ -88,6 +88,20 @@ class BackendError(RunnerError):
     """Raised when a backend is gone for good and the runner cannot go on."""
 
 
+class TransportError(RunnerError):
+    """Raised when a machine cannot be reached, or was lost before a command there had ended.
+
+    Attributes:
+        permanent: whether trying again is of no use.
+    """
+
+    permanent: bool = False
+
+
+class TransportTimeoutError(TransportError):
+    """Raised when a command on a machine took longer than it may."""
+
+
 class RunnerClosedError(RunnerError, RuntimeError):
     """Raised by `add` on a runner that cannot take runs: closed, or in use by another sweep."""
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from multirun_core._runners.spec import RunnerSpec
+from multirun_core._runners.spec import HostReport, RunnerSpec
 
 if TYPE_CHECKING:
     from multirun_core._model.run import Run
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTRACT",
+    "HostReport",
     "RunnerSpec",
     "hookimpl",
     "hookspec",

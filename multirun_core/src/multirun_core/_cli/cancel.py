@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from multirun_core._cli.common import DIRECTORY, Command, parse_indices
 
-_HELP = """Ask the driver of the sweep in DIR, wherever it runs, to cancel runs.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HELP = """Cancel runs of the sweep in DIR: ask its driver to, wherever that runs.
 
 Runs under way are ended, waiting ones are skipped. Without INDEX this is all that have not ended,
 and the driver stops; multirun resume carries on with them.
+
+Where the driver has died and its runs live on, on other hosts or in the queue of a cluster, they
+are ended from here.
 
 \b
 Examples:
@@ -23,9 +30,15 @@ Examples:
 @click.command("cancel", cls=Command, help=_HELP)
 @click.argument("path", metavar="DIR", type=DIRECTORY)
 @click.argument("indices", metavar="[INDEX]...", nargs=-1)
-def command(path: Path, indices: tuple[str, ...]) -> int:
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Ask nobody: end the runs from here, although a driver may still be alive.",
+)
+def command(path: Path, indices: tuple[str, ...], take_over: bool) -> int:
     """Cancel runs of a sweep that is under way."""
-    from multirun_core._sweep.control import request_cancel
+    from multirun_core._sweep.abandoned import left_running
+    from multirun_core._sweep.control import driver_lives, request_cancel
     from multirun_core._sweep.sweep import Sweep
     from multirun_core.errors import UsageError
 
@@ -35,5 +48,21 @@ def command(path: Path, indices: tuple[str, ...]) -> int:
         wrong = [index for index in chosen if index >= count]
         if wrong:
             raise UsageError(f"{path} has no run {wrong[0]}; it has {count}, numbered from 0")
+    if (take_over or driver_lives(path) is False) and left_running(path, chosen):
+        return _end_from_here(path, chosen, take_over)
     click.echo(request_cancel(path, chosen))
+    return 0
+
+
+def _end_from_here(path: Path, chosen: Sequence[int] | None, take_over: bool) -> int:
+    from multirun_core._sweep.abandoned import end_left, left_running
+
+    left = left_running(path, chosen)
+    click.echo(
+        f"nobody drives this sweep; ending {len(left)} run(s) that it may have left", err=True
+    )
+    sweep = end_left(path, chosen, take_over=take_over, progress=False)
+    ended = [sweep.runs[run.index] for run in left if run.index is not None]
+    cancelled = sum(1 for run in ended if run.reason == "cancelled")
+    click.echo(f"{cancelled} run(s) ended from here, {len(ended) - cancelled} had ended before")
     return 0

@@ -32,5 +32,10 @@ def command(shell: str) -> int:
     if kind is None:
         raise AssertionError(f"click knows {shell}")
     # The method of the base: that of bash executes bash to look at its version.
-    click.echo(ShellComplete.source(kind(program, {}, "multirun", COMPLETE)))
+    complete = kind(program, {}, "multirun", COMPLETE)
+    click.echo(ShellComplete.source(complete))
+    if shell == "zsh":
+        # A file that is loaded from fpath completes at its first call only, and at the second
+        # registers the function for the third.
+        click.echo(f"compdef {complete.func_name} multirun")
     return 0

@@ -41,7 +41,8 @@ cmd = ["echo", "{mass}", "{drag}"]
 
 # timeout = "1h30m"     # of one attempt, in seconds or as text
 # retries = 1           # further attempts for a run that failed
-# on_retry = "keep"     # what an attempt left (checkpoints) stays for the next; else "restore"
+# checkpoints = ["checkpoint"]  # files and directories that a further attempt goes on from
+# on_retry = "keep"     # all that an attempt left stays for the next; else "restore"
 # max_failures = 10     # start nothing new once more than this many runs have failed
 # keep = "failed"       # whose directories stay: "all", those of "failed" runs, or only "results"
 # collect = 're:energy = (?P<energy>\\S+)'   # results of a program that cannot post them

@@ -26,6 +26,7 @@ COMMANDS = {
     "clean": "Remove a sweep, or thin it to its results.",
     "init": "Write a sweep file to begin with.",
     "runners": "List the runners there are, and their options.",
+    "hosts": "Check the hosts that a runner would use.",
     "completion": "Print what makes a shell complete commands and options.",
     "demo": "Run a small Monte Carlo study to see what it is like.",
 }

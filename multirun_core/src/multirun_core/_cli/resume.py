@@ -39,9 +39,9 @@ Examples:
 )
 def command(path: Path, env: tuple[str, ...], progress: bool | None, **rest: Any) -> int:
     """Carry on with a sweep."""
-    from multirun_core._cli.run import parse_env
     from multirun_core._cli.summary import carry_out
-    from multirun_core._sweep.api import resume
+    from multirun_core._cli.words import parse_env
+    from multirun_core._sweep.resuming import resume
 
     given = parse_env(env)
     return carry_out(lambda: resume(path, env=given, progress=progress, **rest), progress=progress)

@@ -10,6 +10,7 @@ import click
 
 from multirun_core._cli import complete
 from multirun_core._cli.common import DIRECTORY, Command, parse_rerun, parse_seconds
+from multirun_core._cli.words import parse_env, parse_input, parse_runner_options
 from multirun_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,50 +48,6 @@ Where standard output is no terminal, the sweep's directory is printed on it.
 Exit status: 0 if all runs succeeded, 1 if not, 2 for wrong use.
 """
 _FROM_FILE = "multirun_core.from_file"
-_LINKAGES = ("copy", "shared", "link")
-
-
-def parse_input(text: str) -> Any:
-    """Convert the value of `-i`."""
-    from multirun_core._model.files import FileResource
-
-    parts = text.split(":")
-    linkage: Any
-    path, linkage, rename = text, "shared", None
-    if len(parts) > 2 and parts[-2] in _LINKAGES:
-        path, linkage, rename = ":".join(parts[:-2]), parts[-2], parts[-1]
-    elif len(parts) > 1 and parts[-1] in _LINKAGES:
-        path, linkage = ":".join(parts[:-1]), parts[-1]
-    if not path or rename == "":
-        raise UsageError(f"-i {text!r} must read PATH[:LINKAGE[:RENAME]], as in mesh.dat:link")
-    return FileResource(path, linkage, rename)
-
-
-def parse_env(texts: tuple[str, ...]) -> dict[str, str] | None:
-    """Convert all `--env`."""
-    pairs = [text.partition("=") for text in texts]
-    for text, (name, separator, _) in zip(texts, pairs, strict=True):
-        if not separator or not name:
-            raise UsageError(f"--env {text!r} must read NAME=VALUE")
-    return {name: value for name, _, value in pairs} or None
-
-
-def _runner_options(name: str, texts: tuple[str, ...]) -> dict[str, Any]:
-    from multirun_core._options import parse_option_text
-    from multirun_core._registry import Registry
-
-    if not texts:
-        return {}
-    registry = Registry()
-    registry.factory(name)  # says plainly what is wrong where it cannot be imported
-    spec = registry.resolve(name)
-    options: dict[str, Any] = {}
-    for text in texts:
-        key, value = parse_option_text(spec, text)
-        if key in options:
-            raise UsageError(f"-R {key} is given twice")
-        options[key] = value
-    return options
 
 
 class _Run(Command):
@@ -202,7 +159,15 @@ class _Run(Command):
     "--on-retry",
     type=click.Choice(["restore", "keep"]),
     help="Before a further attempt, put the run directory back as it "
-    "was (the default), or keep what is there (checkpoints).",
+    "was (the default), or keep what is there.",
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    metavar="NAME",
+    help="A file or directory in the run directory that a further attempt finds as the last one "
+    "left it.",
 )
 @click.option(
     "--keep",
@@ -305,7 +270,7 @@ def command(
         "output_path": output or plan.output,
         "input_files": [*plan.inputs, *map(parse_input, inputs)],
         "runner": name,
-        "runner_options": {**plan.runner_options, **_runner_options(name, options)},
+        "runner_options": {**plan.runner_options, **parse_runner_options(name, options)},
         "env": {**plan.env, **(parse_env(env) or {})} or None,
         **plan.rest,
         **{key: value for key, value in rest.items() if value is not None and value != ()},

@@ -50,7 +50,8 @@ def _finish(sweep: Sweep, *, say_path: bool, hint: bool = True) -> int:
     if say_path and not on_terminal():
         click.echo(sweep.path)
     statistics = sweep.statistics
-    return 0 if statistics.success_count == statistics.total_count else 1
+    going = statistics.pending_count if sweep.detached else 0
+    return 0 if statistics.success_count + going == statistics.total_count else 1
 
 
 def summary(sweep: Sweep, *, hint: bool = True) -> str:
@@ -66,7 +67,10 @@ def summary(sweep: Sweep, *, hint: bool = True) -> str:
         (len(failures), "failed"),
         (statistics.failure_count - len(failures), "cancelled"),
         (statistics.skipped_count, "skipped"),
-        (statistics.pending_count + statistics.running_count, "not executed"),
+        (
+            statistics.pending_count + statistics.running_count,
+            "left to go on" if sweep.detached else "not executed",
+        ),
     ):
         if count:
             counts.append(f"{count} {word}")
@@ -91,7 +95,8 @@ def _failure(run: Run) -> list[str]:
     lines = [
         f"  run {run.index}" + (f" ({one_line(given)})" if given else "") + f": {why(run)}{took}"
     ]
-    lines += ["      " + line for line in last_lines(run.stderr)]
+    if run.reason != "submit":  # there, all that it says is the message
+        lines += ["      " + line for line in last_lines(run.stderr)]
     return lines
 
 

@@ -242,11 +242,22 @@ def _rules(value: Any) -> Any:
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
+def _checkpoints(value: Any) -> Any:
+    from multirun_core._sweep.call import check_checkpoints
+
+    texts = isinstance(value, (str, list))
+    if not texts:
+        raise ValueError(f"it is {value!r}; write a name, or a list of names, as text")
+    check_checkpoints(cast("str | list[Any]", value))
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
 # What goes to `multirun` as it is, and what makes sure that it makes sense.
 _PASSED: dict[str, Callable[[Any], Any]] = {
     "timeout": _duration,
     "retries": _number_from(0),
     "on_retry": _one_of("restore", "keep"),
+    "checkpoints": _checkpoints,
     "max_failures": _number_from(0),
     "keep": _one_of("all", "failed", "results"),
     "collect": _rules,

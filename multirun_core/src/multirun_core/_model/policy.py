@@ -17,6 +17,8 @@ MAX_RETRY_DELAY = 60.0
 
 # A run that ended for one of these reasons would end the same way again, or was meant to end.
 _FINAL_REASONS = frozenset({"cancelled", "staging", "submit"})
+# These are no fault of the run.
+_INFRASTRUCTURE_REASONS = frozenset({"lost", "node_fail", "preempted", "launch"})
 _RELATIVE = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?)\s*x\s*median\s*", re.IGNORECASE | re.ASCII)
 
 
@@ -30,6 +32,8 @@ class Policy:
         retry_delay: seconds before the second attempt; doubled for each further one, up to 60.
         env: variables that each run gets, on top of the driver's.
         grace: seconds between TERM and KILL when a run is ended.
+        infrastructure_retries: how many further attempts a run gets where what carried it was
+            lost: its host, its node, its place in the queue. They do not count as `retries`.
         timeout_factor: the time limit as a multiple of the median running time of the runs that
             succeeded; what follows for a run is in the `timeout` of `TaskRunner.limits`.
         resources: returns what a run needs; None where it is the same for all.
@@ -40,6 +44,7 @@ class Policy:
     retry_delay: float = 1.0
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     grace: float = 5.0
+    infrastructure_retries: int = 0
     timeout_factor: float | None = None
     resources: Needs | None = None
 
@@ -49,19 +54,25 @@ class Policy:
         Raises:
             UsageError: a negative number, or a variable that no environment can hold.
         """
-        for name in ("timeout", "retries", "retry_delay", "grace"):
+        for name in ("timeout", "retries", "retry_delay", "grace", "infrastructure_retries"):
             if not isinstance(getattr(self, name), (Real, type(None))):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be a number")
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError(f"timeout is {self.timeout!r}; it must be a number of seconds over 0")
-        for name in ("retries", "retry_delay", "grace"):
+        for name in ("retries", "retry_delay", "grace", "infrastructure_retries"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it cannot be below 0")
         for name, value in dict(self.env).items():
             if not isinstance(name, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise UsageError(f"env holds {name!r}={value!r}; name and value must be text")
+                raise UsageError(
+                    f"env: {name!r} has a value of type {type(value).__name__}; "
+                    "name and value must be text"
+                )
             if not name or "=" in name or "\0" in name + value:
-                raise UsageError(f"env holds {name!r}={value!r}, which no environment can carry")
+                raise UsageError(
+                    f"env: no environment can carry {name!r}: a name is not empty and holds no "
+                    "'=', and neither it nor its value holds a NUL"
+                )
 
     @property
     def time_limit(self) -> float | str | None:
@@ -69,14 +80,20 @@ class Policy:
         factor = self.timeout_factor
         return self.timeout if factor is None else f"{factor:g}x median"
 
+    def excuses(self, reason: str | None) -> bool:
+        """Whether an attempt that ended for a reason counts as lost by what carried it."""
+        return self.infrastructure_retries > 0 and reason in _INFRASTRUCTURE_REASONS
+
     def delay(self, attempt: int, reason: str | None) -> float | None:
         """Return the seconds to wait before another attempt; None where there is to be none.
 
         Args:
-            attempt: how many attempts this driver has made of the run.
+            attempt: how many attempts this driver has made of the run, of those that are excused
+                or of the others, as this one is.
             reason: why the last one ended.
         """
-        if attempt > self.retries or reason in _FINAL_REASONS:
+        retries = self.infrastructure_retries if self.excuses(reason) else self.retries
+        if attempt > retries or reason in _FINAL_REASONS:
             return None
         return min(MAX_RETRY_DELAY, self.retry_delay * 2.0 ** min(attempt - 1, 16))
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from multirun_core._model.policy import Policy
 
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
+PRIVATE = ".multirun"
+"""In a run directory: the folder for what is between core and its backends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from multirun_core._display.reporter import Reporter
+from multirun_core._staging.rundir import OnRetry
 from multirun_core._staging.thin import Keep
 from multirun_core._sweep.call import (
-    Call,
-    OnRetry,
     Rerun,
-    RunnerChoice,
     Runs,
     check_call,
-    check_rerun,
-    check_resources,
-    choose_runner,
-    merge_policy,
 )
-from multirun_core._sweep.collect import check_collect
+from multirun_core._sweep.choosing import RunnerChoice
 from multirun_core._sweep.conduct import Conductor
 from multirun_core._sweep.facade import (
     Interrupted,
@@ -30,9 +23,6 @@ from multirun_core._sweep.facade import (
     start_live,
     start_live_async,
 )
-from multirun_core._sweep.layout import absolute
-from multirun_core._sweep.manifest import Manifest
-from multirun_core.errors import SweepError
 
 if TYPE_CHECKING:
     from multirun_core._model.files import FileResource
@@ -60,6 +50,7 @@ def multirun(
     accept_changes: bool = False,
     take_over: bool = False,
     on_retry: OnRetry = "restore",
+    checkpoints: str | Sequence[str] = (),
     keep: Keep = "all",
     observers: Iterable[object] = (),
     wait: bool = True,
@@ -99,7 +90,9 @@ def multirun(
         accept_changes: resume although the command or an input has changed.
         take_over: resume although another driver holds the sweep and may be alive.
         on_retry: before a further attempt, "restore" the run directory to what was staged, or
-            "keep" what the last attempt left there (checkpoints) besides its results.
+            "keep" what the last attempt left there besides its results.
+        checkpoints: names of files or directories at the top of the run directory that a further
+            attempt finds as the last one left them, even where all else is restored.
         keep: "all" run directories, those of "failed" runs, or only "results": the directory of
             a finished run is dropped once its result is safe, or thinned to what the journal
             cannot hold; of a failed run, what it printed stays.
@@ -107,7 +100,8 @@ def multirun(
             besides those that are installed.
         wait: False to return at once, while the sweep goes on in a thread: `sweep.as_completed()`
             hands out runs as they end, `sweep.add(params)` adds some, and `with sweep:` or
-            `sweep.wait()` waits for the end. Signals are then left to the caller.
+            `sweep.wait()` waits for the end; otherwise the interpreter's exit does. Signals are
+            left to the caller.
         resources: for what depends on the parameters: a function that takes those of a run and
             returns any of `{"cpus": 2, "memory": "4GiB", "gpus": 1}`. It is called for each
             attempt of a run; where it fails, so does that run.
@@ -146,6 +140,7 @@ def multirun(
             accept_changes=accept_changes,
             take_over=take_over,
             on_retry=on_retry,
+            checkpoints=checkpoints,
             keep=keep,
             observers=observers,
             wait=wait,
@@ -175,6 +170,7 @@ async def multirunAsync(
     accept_changes: bool = False,
     take_over: bool = False,
     on_retry: OnRetry = "restore",
+    checkpoints: str | Sequence[str] = (),
     keep: Keep = "all",
     observers: Iterable[object] = (),
     wait: bool = True,
@@ -204,6 +200,7 @@ async def multirunAsync(
         accept_changes: resume although the command or an input has changed.
         take_over: resume although another driver may be alive.
         on_retry: "restore" the run directory before a further attempt, or "keep" it.
+        checkpoints: names in the run directory that a further attempt finds as they were left.
         keep: which directories of finished runs stay: "all", "failed", or only "results".
         observers: objects with hooks that are told of the sweep.
         wait: False to return at once; `async with sweep:` or `await sweep.finished()` waits.
@@ -232,6 +229,7 @@ async def multirunAsync(
         accept_changes=accept_changes,
         take_over=take_over,
         on_retry=on_retry,
+        checkpoints=checkpoints,
         keep=keep,
         resources=resources,
         collect=collect,
@@ -255,91 +253,6 @@ def start(
     reporter = Reporter(progress)
     conductor = Conductor(call, reporter, check=check, observers=observers)
     return run_blocking(conductor, reporter) if wait else start_live(conductor)
-
-
-def resume(
-    path: str | os.PathLike[str],
-    *,
-    rerun: Rerun | None = None,
-    progress: bool | None = None,
-    accept_changes: bool = False,
-    take_over: bool = False,
-    env: Mapping[str, str] | None = None,
-) -> Sweep:
-    """Carry on with the sweep in a directory, as its `multirun.json` says.
-
-    Args:
-        path: the sweep's directory.
-        rerun: which runs to execute; by default all that have not succeeded.
-        progress: see `multirun`.
-        accept_changes: carry on although an input has changed.
-        take_over: carry on although another driver may be alive.
-        env: values of the variables that the sweep was given; by default those of the same names
-            in the environment, since the sweep stores names only.
-
-    Raises:
-        SweepError: there is no sweep, its runner is an instance of one's own, what its runs need
-            or how results are collected is said by a function, or a variable that it was given is
-            not to be had.
-        Interrupted: a signal has ended it.
-    """
-    root = absolute(path)
-    manifest = Manifest.read(root)
-    if "name" not in manifest.runner:
-        raise SweepError(
-            f"{root} was run by an instance of {manifest.runner.get('class')}, which only the "
-            "script can make; call that script again with resume=True"
-        )
-    limits = manifest.limits
-    if limits.get("resources"):
-        raise SweepError(
-            f"{root} was told by a function what its runs need, which only the script has; call "
-            "that script again with resume=True"
-        )
-    rules = limits.get("collect")
-    if rules is True:
-        raise SweepError(
-            f"{root} has its results collected by a function, which only the script has; call "
-            "that script again with resume=True"
-        )
-    given = dict(env or {})
-    missing = [n for n in manifest.env_names if n not in given and n not in os.environ]
-    if missing:
-        raise SweepError(
-            f"{root} was given variables whose values are stored nowhere: {', '.join(missing)}. "
-            "Set them in the environment and try again"
-        )
-    values = {name: os.environ[name] for name in manifest.env_names if name not in given} | given
-    runner, record = choose_runner(manifest.runner["name"], manifest.runner["options"])
-    own = {"timeout": runner.policy.time_limit, "retries": runner.policy.retries}
-    inherited = {name: limits[name] for name in own if not own[name]}
-    policy = merge_policy(
-        runner.policy,
-        timeout=inherited.get("timeout"),
-        retries=inherited.get("retries"),
-        env=values or None,
-    )
-    check_resources(runner, record, policy, ())
-    call = Call(
-        root=root,
-        cmd=None,
-        runs=None,
-        inputs=None,
-        runner=runner,
-        runner_record=record,
-        policy=policy,
-        resume=True,
-        rerun=check_rerun(rerun),
-        max_failures=limits["max_failures"],
-        on_retry=limits["on_retry"],
-        keep=limits.get("keep", "all"),
-        collector=check_collect(rules),
-        collect_rules=rules,
-        accept_changes=accept_changes,
-        take_over=take_over,
-    )
-    reporter = Reporter(progress)
-    return run_blocking(Conductor(call, reporter), reporter)
 
 
 def _pass_on(signum: int) -> NoReturn:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from multirun_core._model import params
 from multirun_core._model.command import check_command, check_filled
-from multirun_core._model.policy import Policy, parse_time_limit
-from multirun_core._model.resources import Needs, needs_of
+from multirun_core._model.policy import Policy
+from multirun_core._model.resources import Needs
 from multirun_core._model.tables import is_frame, read_table, rows_of
-from multirun_core._runners.base import AbstractRunner
 from multirun_core._runners.task import TaskRunner
 from multirun_core._staging.inputs import Input, check_inputs
+from multirun_core._staging.names import is_own, left_by_us
+from multirun_core._staging.rundir import OnRetry
 from multirun_core._staging.store import InputRecord, stored_names
 from multirun_core._staging.thin import Keep
+from multirun_core._sweep.choosing import (
+    RunnerChoice,
+    check_resources,
+    choose_runner,
+    merge_policy,
+)
 from multirun_core._sweep.collect import Collect, Collector, check_collect
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
@@ -33,8 +39,6 @@ if TYPE_CHECKING:
 
 Runs: TypeAlias = "Iterable[params.ParamMap] | str | os.PathLike[str] | pd.DataFrame"
 Rerun: TypeAlias = Literal["failed", "all"] | Iterable[int]
-OnRetry: TypeAlias = Literal["restore", "keep"]
-RunnerChoice: TypeAlias = AbstractRunner | str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,10 +57,12 @@ class Call:
         rerun: which of its runs to execute; None for all that have not succeeded.
         max_failures: over this number of failures nothing new starts.
         on_retry: whether what an attempt left is moved away before the next.
+        checkpoints: what is left where it is in either case.
         keep: whose directories stay when runs have ended.
         accept_changes: whether a changed command or input is accepted.
         take_over: whether to take the sweep over from a driver that may be alive.
         unnamed: whether `root` was not given, so that another one may be taken in its place.
+        ends_only: whether nothing is executed: what an earlier driver left running is ended.
         stay_open: whether further runs may come until the sweep is closed.
         collector: takes the results of programs that do not post them.
         collect_rules: what makes the collector, for `multirun.json`; True for a function.
@@ -73,13 +79,20 @@ class Call:
     rerun: Literal["failed", "all"] | frozenset[int] | None = None
     max_failures: int | None = None
     on_retry: OnRetry = "restore"
+    checkpoints: tuple[str, ...] = ()
     keep: Keep = "all"
     accept_changes: bool = False
     take_over: bool = False
     unnamed: bool = False
+    ends_only: bool = False
     stay_open: bool = False
     collector: Collector | None = None
     collect_rules: list[str] | Literal[True] | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an attempt may go on from what the last one left."""
+        return self.on_retry == "keep" or bool(self.checkpoints)
 
     @property
     def limits_record(self) -> dict[str, Any]:
@@ -91,6 +104,8 @@ class Call:
             "on_retry": self.on_retry,
             "keep": self.keep,
         }
+        if self.checkpoints:
+            record["checkpoints"] = list(self.checkpoints)
         if self.policy.resources is not None:
             record["resources"] = True
         if self.collect_rules is not None:
@@ -112,10 +127,10 @@ def check_runs(runs: Runs, cmd: Sequence[str]) -> list[str]:
         rows = read_table(runs)
     else:
         rows = cast("Iterable[Mapping[str, Any]]", runs)
-    if isinstance(rows, (Mapping, bytes)):
+    if isinstance(rows, (Mapping, bytes)) or not isinstance(rows, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
         kind = type(cast("object", rows)).__qualname__
         raise UsageError(
-            f"runs is one single {kind}; give a list with the parameters of "
+            f"runs is of type {kind}; give a list with the parameters of "
             'each run, such as [{"mass": 1}, {"mass": 2}]'
         )
     placeholders = any("{" in word for word in cmd)
@@ -144,6 +159,7 @@ def check_call(
     accept_changes: bool = False,
     take_over: bool = False,
     on_retry: OnRetry = "restore",
+    checkpoints: str | Sequence[str] = (),
     keep: Keep = "all",
     resources: Needs | None = None,
     collect: Collect | None = None,
@@ -156,8 +172,8 @@ def check_call(
         RunnerLookupError: there is no such runner.
     """
     words = check_command(cmd)
-    if max_failures is not None and max_failures < 0:
-        raise UsageError(f"max_failures is {max_failures}; it cannot be below 0")
+    if max_failures is not None and not (isinstance(max_failures, Integral) and max_failures >= 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"max_failures is {max_failures!r}; it must be a whole number, from 0")
     if on_retry not in get_args(OnRetry):
         raise UsageError(f"on_retry is {on_retry!r}; it must be 'restore' or 'keep'")
     if keep not in get_args(Keep):
@@ -184,6 +200,7 @@ def check_call(
         rerun=check_rerun(rerun),
         max_failures=max_failures,
         on_retry=on_retry,
+        checkpoints=check_checkpoints(checkpoints),
         keep=keep,
         accept_changes=accept_changes,
         take_over=take_over,
@@ -193,37 +210,30 @@ def check_call(
     )
 
 
+def check_checkpoints(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of checkpoints.
+
+    Raises:
+        UsageError: one is no name, or is one of our own.
+    """
+    found = (names,) if isinstance(names, str) else tuple(names)
+    for name in found:
+        if not isinstance(name, str) or name in ("", ".", "..") or {"/", "\0"} & set(name):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(
+                f"checkpoints has {name!r}; give the name of a file or directory at the top of the "
+                'run directory, such as "checkpoint"'
+            )
+        if is_own(name) or left_by_us(name):
+            raise UsageError(
+                f"checkpoints has {name!r}, which every attempt has anew; give another name"
+            )
+    return found
+
+
 def _rules_of(collect: Collect | None) -> list[str] | Literal[True] | None:
     if collect is None or isinstance(collect, str):
         return None if collect is None else [collect]
     return True if callable(collect) else list(collect)
-
-
-def check_resources(
-    runner: TaskRunner, record: Mapping[str, Any], policy: Policy, runs: Sequence[str]
-) -> None:
-    """Check what can be known beforehand of what runs need.
-
-    Raises:
-        UsageError: the runner does not know resources, or has not what every run needs.
-        ParamError: `resources` fails for the first run.
-    """
-    if policy.resources is None:
-        runner.check_needs(runner.default_needs)
-        return
-    if not runner.knows_resources:
-        name = record.get("name") or record.get("class")
-        raise UsageError(
-            f"resources is given, but the runner {name!r} does not know resources; leave it away, "
-            "or choose a runner that does, such as 'local'"
-        )
-    if not callable(policy.resources):
-        raise UsageError(
-            f"resources is {policy.resources!r}; it must be a function that takes the parameters "
-            'of a run and returns such as {"cpus": 2, "memory": "4GiB", "gpus": 1}'
-        )
-    if runs:
-        needs_of(policy.resources, 0, json.loads(runs[0]))
 
 
 def check_rerun(rerun: Rerun | None) -> Literal["failed", "all"] | frozenset[int] | None:
@@ -242,86 +252,6 @@ def check_rerun(rerun: Rerun | None) -> Literal["failed", "all"] | frozenset[int
     if indices is None or not all(isinstance(index, Integral) for index in indices):
         raise UsageError(f"rerun is {rerun!r}; it must be 'failed', 'all' or a list of indices")
     return indices
-
-
-def choose_runner(
-    runner: RunnerChoice | None, options: Mapping[str, Any] | None
-) -> tuple[TaskRunner, dict[str, Any]]:
-    """Return the runner, and how `multirun.json` names it.
-
-    Raises:
-        UsageError: options are given to an instance, or `runner` is neither name nor instance.
-        RunnerLookupError: there is no such runner.
-        RunnerOptionError: it has no such option.
-    """
-    if isinstance(runner, AbstractRunner):
-        if options:
-            raise UsageError(
-                "runner_options are given, but runner is an instance; give them to its class"
-            )
-        return _as_task_runner(runner), _record_of(runner)
-    if runner is not None and not isinstance(runner, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(
-            f"runner is {runner!r}; it must be the name of a runner or an instance of one"
-        )
-    from multirun_core._registry import Registry
-
-    name, chosen = runner or "local", dict(options or {})
-    made = Registry().create(name, chosen)
-    record = {
-        "name": name,
-        "options": {key: value for key, value in chosen.items() if key != "env"},
-    }
-    return _as_task_runner(made), record
-
-
-def _as_task_runner(runner: AbstractRunner) -> TaskRunner:
-    if isinstance(runner, TaskRunner):
-        return runner
-    from multirun_core._runners.foreign import ForeignRunner
-
-    return ForeignRunner(runner)
-
-
-def _record_of(runner: AbstractRunner) -> dict[str, Any]:
-    from multirun_core._runners.local import ParallelLocalRunner
-
-    if type(runner) is ParallelLocalRunner:
-        policy = runner.policy
-        options = {
-            "max_parallel": runner.max_parallel,
-            "retry_delay": policy.retry_delay,
-            "grace": policy.grace,
-            **{name: value for name, value in runner.resource_options.items() if value},
-        }
-        return {"name": "local", "options": options}
-    return {"class": f"{type(runner).__module__}.{type(runner).__qualname__}"}
-
-
-def merge_policy(
-    own: Policy,
-    *,
-    timeout: float | str | None,
-    retries: int | None,
-    env: Mapping[str, str] | None,
-    resources: Needs | None = None,
-) -> Policy:
-    """Return a runner's own policy with what the sweep is given besides.
-
-    Raises:
-        UsageError: something is given to both, or makes no sense.
-    """
-    given: dict[str, Any] = {"timeout": timeout, "retries": retries, "env": env}
-    given = {name: value for name, value in given.items() if value is not None}
-    already = {"timeout": own.time_limit, "retries": own.retries, "env": own.env}
-    for name in given:
-        if already[name]:
-            raise UsageError(
-                f"{name} is given to multirun and to the runner too; give it to one of them"
-            )
-    if timeout is not None:
-        given.update(parse_time_limit(timeout))
-    return replace(own, **given, resources=resources)
 
 
 def _names_stored(root: Path) -> Collection[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from multirun_core._sweep import segment
 from multirun_core._sweep.history import History
 from multirun_core._sweep.layout import FORMAT, JOURNAL
+from multirun_core._threads import checkpoint
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import SweepLockedError
 
@@ -101,4 +102,5 @@ def await_guardians(history: History, *, end_them: bool) -> None:
                     f"the last driver is gone, but {guardian} has been ending its runs for "
                     f"{_GUARDIAN_SECONDS:.0f} s; try again, or end that process yourself"
                 )
+            checkpoint()
             time.sleep(0.02)

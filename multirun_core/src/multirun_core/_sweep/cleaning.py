@@ -21,7 +21,7 @@ from multirun_core._sweep import segment
 from multirun_core._sweep.claiming import await_guardians, claim, give_up
 from multirun_core._sweep.history import History
 from multirun_core._sweep.keeper import Reader
-from multirun_core._sweep.layout import JOURNAL, MANIFEST, RUNS, is_own
+from multirun_core._sweep.layout import JOBS, JOURNAL, MANIFEST, RUNS, is_own
 from multirun_core._sweep.thinning import thin_run
 from multirun_core.errors import JournalError, SweepError, SweepLockedError, SweepNotFoundError
 
@@ -29,6 +29,7 @@ from multirun_core.errors import JournalError, SweepError, SweepLockedError, Swe
 _OURS = {
     JOURNAL: re.compile(r"\d{4,}\.jsonl|\..*\.tmp|cancel-.*\.json"),
     RUNS: re.compile(r"\d{6,}"),
+    JOBS: re.compile(r"[0-9a-f]{12}"),
     SHARED: re.compile(r"\d+|" + re.escape(PART) + ".*"),
 }
 

@@ -5,8 +5,9 @@ A rule is text:
 - `out.json`: the JSON in that file of the run directory;
 - `table.csv`: the table in it; with one line of values they stand for themselves, with more each
   column is a list;
-- `re:PATTERN`: what the pattern matches on standard output, at its last match, `^` and `$` being
-  ends of lines. Named groups (`(?P<energy>\S+)`) make a dict, one group its text, none the whole;
+- `re:PATTERN`: what the pattern matches on standard output, at its last match that is not empty,
+  `^` and `$` being ends of lines. Named groups (`(?P<energy>\S+)`) make a dict, one group its
+  text, none the whole;
 - `log.txt:re:PATTERN`: the same in a file.
 
 Text that is a number is taken as one, in Fortran's way of writing too (`1.5D-3`). Several rules
@@ -134,7 +135,8 @@ def _csv(path: Path) -> Any:
 def _search(path: Path, pattern: re.Pattern[str]) -> Any:
     last: re.Match[str] | None = None
     for match in pattern.finditer(_read(path)):
-        last = match
+        if last is None or match[0]:  # such as `.*` also matches the nothing behind a line
+            last = match
     if last is None:
         raise ResultsError(f"collecting failed: {pattern.pattern!r} is not in {path.name!r}")
     if last.groupdict():

@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from multirun_core._display.reporter import Reporter
+from multirun_core._model.resources import size_text
 from multirun_core._registry import Registry
+from multirun_core._sweep.aside import aside
 from multirun_core._sweep.claiming import give_up
 from multirun_core._sweep.driver import Driver
 from multirun_core._sweep.journal import Journal
@@ -18,7 +20,7 @@ from multirun_core._sweep.observers import Observers
 from multirun_core._sweep.opening import Opened, open_sweep
 from multirun_core._sweep.segment import path_of
 from multirun_core._sweep.sweep import Sweep
-from multirun_core._sweep.waiting import finish_in_thread
+from multirun_core._threads import Work
 from multirun_core.errors import RunsFailedError, SweepError, UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _NAMED_FAILURES = 10
 _LOOK_SECONDS = 0.5
+_FIRST_TOLD_SECONDS = 1.5
+_TOLD_SECONDS = 12.0
 
 
 class Conductor:
@@ -54,6 +58,8 @@ class Conductor:
         self._task: asyncio.Task[Sweep] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._interrupted = False
+        self._work = Work()
+        self._read = 0
         self.sweep: Sweep | None = None
         self.on_open: Callable[[], None] | None = None
         self.live: Live | None = None
@@ -70,6 +76,7 @@ class Conductor:
             raise asyncio.CancelledError
         call = self._call
         call.runner.reserve(self)
+        call.runner.say = self._reporter.say
         try:
             observers = self._observers()
             return await self._drive(await self._open(), observers)
@@ -86,13 +93,30 @@ class Conductor:
 
     async def _open(self) -> Opened:
         opened: list[Opened] = []
+        told = asyncio.create_task(self._tell_reading())
         try:
-            await finish_in_thread(lambda: opened.append(open_sweep(self._call)))
+            await self._work.do(
+                lambda: opened.append(open_sweep(self._call, self._reporter.say)), self._count
+            )
         except asyncio.CancelledError:
             for one in opened:
                 give_up(self._call.root, one.number)
             raise
+        finally:
+            told.cancel()
         return opened[0]
+
+    def _count(self, size: int) -> None:
+        self._read += size
+
+    async def _tell_reading(self) -> None:
+        """Say now and then how much of the input files was read: they may be large."""
+        pause = _FIRST_TOLD_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            if self._read:
+                self._reporter.say(f"reading the input files: {size_text(self._read)} so far")
+                pause = min(pause * 2, _TOLD_SECONDS)
 
     def _observers(self) -> Observers:
         """Find the plugins that observe.
@@ -111,7 +135,7 @@ class Conductor:
     async def _drive(self, opened: Opened, observers: Observers) -> Sweep:
         call = self._call
         journal = Journal(path_of(call.root / JOURNAL, opened.number), opened.number)
-        self._driver = driver = Driver(call, opened, journal)
+        self._driver = driver = Driver(call, opened, journal, self._work)
         if call.policy.timeout_factor is not None:
             call.runner.recall(driver.runs)
         if call.stay_open:
@@ -125,11 +149,14 @@ class Conductor:
             self._reporter.say(note)
         watching = asyncio.create_task(self._watch(sweep, driver))
         try:
-            await driver.drive()
+            with aside(len(driver.runs)):
+                await driver.drive()
         finally:
             watching.cancel()
             await asyncio.wait([watching])
             observers.finished(sweep)
+        for remark in call.runner.remarks():
+            self._reporter.say(remark)
         if self._check and sweep.failures:
             raise failed(sweep)
         return sweep
@@ -142,6 +169,10 @@ class Conductor:
             if sweep.statistics.complete_count < len(sweep):
                 await self._reporter.watch(lambda: sweep.statistics, self._call.root.name)
 
+    def say(self, text: str) -> None:
+        """Say a line to people; from any thread."""
+        self._reporter.say(text)
+
     def interrupt(self) -> None:
         """Begin to end all; from any thread, at any time."""
         self._interrupted = True
@@ -150,6 +181,7 @@ class Conductor:
 
     def hurry(self) -> None:
         """End all at once; from any thread, at any time."""
+        self._soon(self._work.hurry)
         if self._driver is not None:
             self._soon(self._driver.hurry)
 

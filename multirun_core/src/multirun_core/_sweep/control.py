@@ -22,6 +22,18 @@ _PREFIX = "cancel-"
 _POLL_SECONDS = 0.1
 
 
+def driver_lives(path: str | Path) -> bool | None:
+    """Whether the last driver of a sweep is alive; None where nobody here can tell.
+
+    Raises:
+        SweepNotFoundError: there is no sweep.
+    """
+    writer = segment.last_writer(Path(path) / JOURNAL)
+    if writer is None:
+        raise SweepNotFoundError(f"{path} holds no sweep; give the output directory of a sweep")
+    return writer.alive
+
+
 def request_cancel(path: str | Path, indices: Sequence[int] | None, wait: float = 15.0) -> str:
     """Ask the living driver of a sweep to cancel runs.
 

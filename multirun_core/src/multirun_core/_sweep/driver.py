@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from functools import partial
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 from multirun_core._sweep import control, segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.recorder import Recorder, begin_anew, line_of
-from multirun_core._sweep.waiting import finish, finish_in_thread
+from multirun_core._sweep.waiting import finish
+from multirun_core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +25,14 @@ if TYPE_CHECKING:
     from multirun_core._sweep.call import Call
     from multirun_core._sweep.journal import Journal
     from multirun_core._sweep.opening import Opened
+    from multirun_core._threads import Work
     from multirun_core._transport.process import ProcessId
 
+_log = logging.getLogger("multirun.sweep")
+
 _TICK_SECONDS = 0.5
+_SETTLED_AT_ONCE = 64
+_DEFINED_AT_ONCE = 2000  # runs; some milliseconds
 
 
 class Driver(Recorder):
@@ -37,9 +44,9 @@ class Driver(Recorder):
         on_done: is told of each run that has ended.
     """
 
-    def __init__(self, call: Call, opened: Opened, journal: Journal) -> None:
+    def __init__(self, call: Call, opened: Opened, journal: Journal, work: Work) -> None:
         """Prepare for an opened sweep; `drive` does the work."""
-        super().__init__(call, opened, journal)
+        super().__init__(call, opened, journal, work)
         self.on_change: Callable[[Run, RunStatus], None] | None = None
         self.on_done: Callable[[Run], None] | None = None
         self._runner: TaskRunner = call.runner
@@ -50,6 +57,7 @@ class Driver(Recorder):
         self._fatal: BaseException | None = None
         self._live: set[Run] = set()
         self._todo = deque(opened.todo)
+        self._ends_only = call.ends_only
         self.open = call.stay_open
         self._more = asyncio.Event()
 
@@ -83,21 +91,32 @@ class Driver(Recorder):
             OSError: the disk is full or cannot be written; likewise.
         """
         self._runner.on_guardian = self._write_guardian
+        self._runner.root = self.root
         ticking = asyncio.create_task(self._tick())
-        earlier = [run for run in self.runs if run.done]
+        earlier = [run for run in self.runs if run.done] if self._resumed else []
         outcome = "interrupted"
         try:
-            self._define()
+            await finish(self._define())
             await self._journal.flush()
             if self._opened.todo:
                 await self._runner.ready()
-            await self._feed()
-            await self._wait()
-            await finish_in_thread(partial(self._thinner.complete, earlier))
-            outcome = self.stopping or "done"
+            if self._ends_only:
+                await self._end_left()
+            elif await self._detach():
+                self.detached = True
+            else:
+                await self._feed()
+                await self._wait()
+            await self.work.do(partial(self._thinner.complete, earlier))
+            outcome = self.stopping or ("detached" if self.detached else "done")
+            outcome = "failed" if self._fatal is not None else outcome
         except asyncio.CancelledError:
-            self._stop("cancelled", running=True)
-            await finish(self._wait())
+            if self._runner.leaves_on_interrupt:
+                outcome, self.detached = "detached", True
+                await finish(self._abandon())
+            elif not self._ends_only:
+                self._stop("cancelled", running=True)
+                await finish(self._wait())
             raise
         except Exception as error:
             outcome = "failed"
@@ -113,17 +132,20 @@ class Driver(Recorder):
         """Give what is being ended no further grace."""
         self._runner.hurry()
 
-    def _define(self) -> None:
-        """Write down all runs, before the first process starts."""
+    async def _define(self) -> None:
+        """Write down all runs, before the first process starts; other tasks go on meanwhile."""
         opened = self._opened
-        if opened.new:
-            self._journal.append(b"".join(map(line_of, opened.new)))
+        step = len(opened.new) if self.open else _DEFINED_AT_ONCE  # none may be added in between
+        for first in range(0, len(opened.new), step or 1):
+            self._journal.append(b"".join(map(line_of, opened.new[first : first + step])))
+            if first + step < len(opened.new):
+                await asyncio.sleep(0)
         if opened.new or not opened.history.complete:
             self._journal.event("defined", runs=len(self.runs))
         if opened.again:
             self._journal.event("rerun", runs=[run.index for run in opened.again])
-        if not self.open:
-            self._skip(opened.excluded, "excluded")
+        if not self.open and not self._ends_only:
+            self._skip([run for run in opened.excluded if not self._may_live(run)], "excluded")
 
     def take_on(self, run: Run, new: bool) -> None:
         """Execute a further run, while the sweep is open for more; in its event loop."""
@@ -163,7 +185,7 @@ class Driver(Recorder):
             await room.acquire()
             if self._stopped:
                 break
-            if run.index in self._cancelled:
+            if run.index in self._cancelled and not self._may_live(run):
                 self._skip([run], "cancelled")
                 room.release()
                 continue
@@ -171,6 +193,40 @@ class Driver(Recorder):
             if run.task is not None:
                 self._live.add(run)
                 run.task.add_done_callback(partial(self._ended, run, room))
+
+    async def _detach(self) -> bool:
+        """Let go of all where that is asked for; whether the runs go on without this driver."""
+        runner, todo = self._runner, self._opened.todo
+        if not todo or self.open:
+            return False
+        if await runner.send_driver(self.policy.env):
+            return True
+        if not runner.detaches or all(run.handle is not None for run in todo):
+            return False  # a resume waits for what was handed over before
+        await runner.check_detach(todo)
+        await self._feed()
+        await runner.handed_over()
+        await self._abandon()
+        if self._fatal is not None:
+            raise self._fatal
+        return True
+
+    async def _end_left(self) -> None:
+        """End what an earlier driver left running; write down how each run ended."""
+        left, runner = list(self._opened.todo), self._runner
+        try:
+            await runner.end_left(left)
+        except BackendError as error:
+            if not runner.not_ended:
+                raise  # of none it is known whether it has ended
+            self._fatal = error
+        room = asyncio.Semaphore(_SETTLED_AT_ONCE)
+
+        async def settle(run: Run) -> None:
+            async with room:
+                await runner.settle(run)
+
+        await asyncio.gather(*(settle(run) for run in left if run not in runner.not_ended))
 
     def _ended(self, run: Run, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
         run.task = None
@@ -200,10 +256,31 @@ class Driver(Recorder):
         if self._fatal is not None:
             raise self._fatal
         excluded = {id(run) for run in self._opened.excluded}
-        left = [run for run in self.runs if not run.done]
+        left = [run for run in self.runs if not run.done and not self._may_live(run)]
         self._skip([run for run in left if id(run) in excluded], "excluded")
         self._skip([run for run in left if not run.done], self.stopping or "cancelled")
+        self._tell_left()
         await self._journal.flush()
+
+    def _may_live(self, run: Run) -> bool:
+        """Whether a run that has not ended is found by its handle alone: nothing may be written."""
+        return run in self._runner.not_ended or (
+            run.handle is not None and self._runner.can_reattach and not run.done
+        )
+
+    def _tell_left(self) -> None:
+        """Say how many runs of an earlier driver this one has left as they are."""
+        left = [run for run in self.runs if self._may_live(run)]
+        for run in left:
+            if run.status == "running":  # as its dead driver left it
+                run.restore("pending")
+                self.changed(run, "running")
+        if unasked := len(left) - len(self._runner.not_ended):
+            _log.warning(
+                "%d runs of an earlier driver may go on: multirun cancel DIR ends them, and a "
+                "resumed sweep takes them over",
+                unasked,
+            )
 
     async def _abandon(self) -> None:
         """After an error that concerns all: let go of what runs; it is as if it had not ended."""

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._sweep.sweep import Sweep
+from multirun_core._sweep.unwaited import see_to_its_end
 
 if TYPE_CHECKING:
     from multirun_core._display.reporter import Reporter
@@ -153,6 +154,7 @@ def start_live(conductor: Conductor) -> Sweep:
         raise
     if conductor.sweep is None or conductor.live is None:
         return _result(outcome, thread)
+    see_to_its_end(outcome, conductor)
     conductor.live.attend(lambda: _result(outcome, thread), conductor.interrupt)
     return conductor.sweep
 

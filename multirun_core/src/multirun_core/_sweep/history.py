@@ -120,6 +120,8 @@ class History:
         run = self._of(event)
         if run.status != "success" and event["attempt"] > run.attempts - (run.status == "running"):
             run.handle = event["handle"]
+            if run.done:  # it was tried anew
+                run.restore("pending")
 
     def _end(self, event: dict[str, Any]) -> None:
         run = self._of(event)
@@ -154,4 +156,6 @@ class History:
     def _rerun(self, event: dict[str, Any]) -> None:
         indices: list[int] = event["runs"]
         for index in indices:
-            self._at(index).restore("pending")
+            run = self._at(index)
+            run.handle = None  # of the attempt that has ended
+            run.restore("pending")

@@ -7,11 +7,11 @@ import contextlib
 import errno
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._sweep import segment
+from multirun_core._threads import Threads
 from multirun_core.errors import JournalError, SweepSupersededError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Journal:
         self._writing: asyncio.Future[None] | None = None
         self._last_flush = 0.0
         self._broken: BaseException | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="multirun-journal")
+        self._thread = Threads(1, "multirun-journal")
 
     def append(self, line: bytes) -> None:
         """Add lines; they reach the disk soon, and surely before a later `flush` returns."""

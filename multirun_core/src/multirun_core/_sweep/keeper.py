@@ -31,6 +31,7 @@ class Reader:
         runs: all runs, by index.
         counts: how many runs have which status.
         policy: what holds for each attempt.
+        detached: whether its runs go on without the process that began them, as was asked for.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Reader:
         self.runs = runs
         self.allow_pickle = allow_pickle
         self.policy = Policy()
+        self.detached = False
         self._prefix = f"{root}/{RUNS}/"
         for run in runs:
             run.keeper = self

@@ -6,13 +6,15 @@ import contextlib
 import os
 from pathlib import Path
 
+from multirun_core._runners.scheduler import JOBS as JOBS
 from multirun_core._staging.names import RUNS as RUNS
 from multirun_core._staging.names import SHARED
+from multirun_core.errors import UsageError
 
 FORMAT = 1
 MANIFEST = "multirun.json"
 JOURNAL = "journal"
-OWN_NAMES = frozenset({MANIFEST, JOURNAL, SHARED, RUNS})
+OWN_NAMES = frozenset({MANIFEST, JOURNAL, SHARED, RUNS, JOBS})
 
 
 def is_own(name: str) -> bool:
@@ -21,8 +23,17 @@ def is_own(name: str) -> bool:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that a later change of the current directory does not change."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    """Return a path that a later change of the current directory does not change.
+
+    Raises:
+        UsageError: it is relative, and the current directory has been removed.
+    """
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    except FileNotFoundError:
+        raise UsageError(
+            f"{os.fspath(path)!r} is relative, and the current directory does not exist any more"
+        ) from None
 
 
 def write_whole(path: Path, data: bytes) -> None:

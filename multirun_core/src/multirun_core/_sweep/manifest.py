@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multirun_core._loading import own_version
 from multirun_core._sweep.layout import FORMAT, MANIFEST, write_whole
 from multirun_core.errors import SweepError, SweepNotFoundError
 
@@ -100,29 +101,30 @@ class Manifest:
 
 def origin() -> dict[str, Any]:
     """Return where a sweep comes from: versions, host, user, git commit, time."""
-    from importlib.metadata import version
-
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = str(os.getuid())
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it has been removed
+        here = None
     return {
         "time": time.time(),
         "host": socket.gethostname(),
         "user": user,
-        "directory": os.getcwd(),  # noqa: PTH109 - the path as text
+        "directory": None if here is None else str(here),
         "versions": {
-            "multirun-core": version("multirun-core"),
+            "multirun-core": own_version(),
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.release()}",
         },
-        "git": _git(),
+        "git": None if here is None else _git(here),
     }
 
 
-def _git() -> dict[str, Any] | None:
+def _git(here: Path) -> dict[str, Any] | None:
     """Return commit and dirtiness of the working directory; None outside a checkout."""
-    here = Path.cwd()
     if not any((folder / ".git").exists() for folder in (here, *here.parents)):
         return None
     try:

@@ -7,13 +7,15 @@ each step finds out what of it is there already.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from multirun_core._model.run import Run
+from multirun_core._staging.changes import changes
 from multirun_core._staging.inputs import Input
 from multirun_core._staging.room import check_room
-from multirun_core._staging.store import InputRecord, changes, store_inputs
+from multirun_core._staging.store import InputRecord, store_inputs
 from multirun_core._sweep import segment
 from multirun_core._sweep.call import Call
 from multirun_core._sweep.claiming import await_guardians, claim, give_up, renewed
@@ -21,6 +23,7 @@ from multirun_core._sweep.history import History
 from multirun_core._sweep.layout import JOURNAL, MANIFEST
 from multirun_core._sweep.manifest import Manifest, origin
 from multirun_core._sweep.selection import Matcher, select
+from multirun_core._threads import checkpoint
 from multirun_core.errors import (
     SweepChangedError,
     SweepError,
@@ -59,8 +62,12 @@ class Opened:
     notes: list[str] = field(default_factory=list[str])
 
 
-def open_sweep(call: Call) -> Opened:
+def open_sweep(call: Call, say: Callable[[str], object]) -> Opened:
     """Claim the sweep's directory and find out what is left to do.
+
+    Args:
+        call: what the sweep is to do.
+        say: is told what cannot wait until it is open.
 
     Raises:
         SweepExistsError: the directory holds something, and `resume` was not asked for.
@@ -76,10 +83,12 @@ def open_sweep(call: Call) -> Opened:
     number = claim(journal, take_over=call.take_over)
     try:
         with renewed(segment.path_of(journal, number)):
-            return _look(call, number)
+            opened = _look(call, number, say)
+            checkpoint()
     except BaseException:
         give_up(call.root, number)
         raise
+    return opened
 
 
 def preview(call: Call) -> Opened | None:
@@ -122,6 +131,11 @@ def _check_root(call: Call) -> None:
     try:
         names = os.listdir(call.root)  # noqa: PTH208 - names are all that is wanted
     except FileNotFoundError:
+        if call.root.is_symlink():
+            raise SweepExistsError(
+                f"{call.root} is a link to {os.readlink(call.root)!r}, which does not exist; "  # noqa: PTH115 - as it is written
+                "make that directory, or choose another output_path"
+            ) from None
         return
     except NotADirectoryError:
         raise SweepExistsError(f"{call.root} is a file; choose another output_path") from None
@@ -144,7 +158,7 @@ def _is_bare(journal: Path) -> bool:
     return journal.is_dir() and all(path.name.endswith(".tmp") for path in journal.iterdir())
 
 
-def _look(call: Call, number: int) -> Opened:
+def _look(call: Call, number: int, say: Callable[[str], object]) -> Opened:
     for leftover in call.root.glob(f".{MANIFEST}.*"):
         leftover.unlink(missing_ok=True)
     history = History.read(call.root, below=number) if number > 1 else History()
@@ -161,7 +175,10 @@ def _look(call: Call, number: int) -> Opened:
             "call the script or command that began it again"
         )
     old = Manifest.read(call.root) if began_before else None
-    manifest, inputs, notes = _settle(call, old)
+    if call.ends_only and old is not None:
+        manifest, inputs, notes = old, _known(old), list[str]()
+    else:
+        manifest, inputs, notes = _settle(call, old, say)
     opened = Opened(
         number=number,
         history=history,
@@ -174,13 +191,16 @@ def _look(call: Call, number: int) -> Opened:
     return opened
 
 
-def _settle(call: Call, old: Manifest | None) -> tuple[Manifest, list[InputRecord], list[str]]:
+def _settle(
+    call: Call, old: Manifest | None, say: Callable[[str], object]
+) -> tuple[Manifest, list[InputRecord], list[str]]:
     """Compare the call with what the sweep was; store the inputs; write `multirun.json`."""
     inputs, notes = _compare(call, old)
     count = len(call.runs or ())
     if call.keep != "all":
         count = min(count, call.runner.ahead)  # hardly more directories are there at once
-    notes += check_room(call.root, inputs, count)
+    for shortage in check_room(call.root, inputs, count):
+        say(shortage)  # it may be felt while the inputs are stored
     records = store_inputs(call.root, inputs, _known(old))
     manifest = Manifest(
         cmd=call.cmd or (old.cmd if old is not None else []),

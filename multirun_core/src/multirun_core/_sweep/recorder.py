@@ -14,7 +14,6 @@ from multirun_core._sweep import results, segment
 from multirun_core._sweep.collect import Collector, collect
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.thinning import Thinner
-from multirun_core._sweep.waiting import finish_in_thread
 from multirun_core.errors import ResultsError, StagingError
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from multirun_core._sweep.call import Call
     from multirun_core._sweep.journal import Journal
     from multirun_core._sweep.opening import Opened
+    from multirun_core._threads import Work
 
 # What a program can do to its own directory, so that nobody can clear it any more.
 _OF_ONE_RUN = frozenset({errno.EACCES, errno.EPERM, errno.EBUSY, errno.ENOTDIR})
@@ -35,20 +35,22 @@ class Recorder(Reader):
 
     Attributes:
         stopping: why nothing new starts: "cancelled" or "max_failures"; None while all goes on.
+        work: carries out what blocks.
     """
 
-    def __init__(self, call: Call, opened: Opened, journal: Journal) -> None:
+    def __init__(self, call: Call, opened: Opened, journal: Journal, work: Work) -> None:
         """Prepare for the runs that are to be executed."""
         again = {run.index for run in opened.again}
-        for run in opened.todo:
+        for run in opened.todo if len(opened.new) < len(opened.todo) else ():  # new ones are new
             begin_anew(run, adopt=call.runner.can_reattach and run.index not in again)
         runs = opened.history.runs
         super().__init__(call.root, opened.manifest.cmd, runs, allow_pickle=True)
         self.policy = call.policy
         self.stopping: str | None = None
+        self.work = work
         self._journal = journal
-        self._stager = Stager(call.root, opened.inputs, call.on_retry)
-        self._thinner = Thinner(call.keep, call.on_retry)
+        self._stager = Stager(call.root, opened.inputs, call.on_retry, call.checkpoints)
+        self._thinner = Thinner(call.keep, spares_failures=call.goes_on, work=work)
         self._collector = call.collector
         self._host = socket.gethostname()
         self._resumed = opened.number > 1
@@ -77,7 +79,7 @@ class Recorder(Reader):
             if attempt == 1 and not self._stager.heavy:
                 stage()
             else:
-                await finish_in_thread(stage)
+                await self.work.do(stage)
         except OSError as error:
             inside = f"{self.directory_text(run)}/"
             if error.errno in _OF_ONE_RUN and str(error.filename).startswith(inside):
@@ -101,7 +103,7 @@ class Recorder(Reader):
     async def conclude(self, run: Run) -> None:
         """Collect the results of an attempt that has succeeded, where there is a rule for it."""
         if self._collector is not None:
-            await finish_in_thread(partial(self._collect, run, self._collector))
+            await self.work.do(partial(self._collect, run, self._collector))
 
     def _collect(self, run: Run, collector: Collector) -> None:
         directory = self.directory(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -15,6 +16,7 @@ from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL, absolute
 from multirun_core._sweep.live import Completions, Live
 from multirun_core._sweep.manifest import Manifest
+from multirun_core._sweep.results import JSON_NAME, PICKLE_NAME
 from multirun_core.errors import RunnerClosedError
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
     from multirun_core._model.run import Run
     from multirun_core._sweep.collect import Collect
+
+
+_SHOWN = 5
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
 
 
 class Results(Sequence[Any]):
@@ -58,7 +65,16 @@ class Results(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<results of {len(self)} runs>"
+        shown = [_shown(run) for run in self._runs[:_SHOWN]]
+        more = ["…"] if len(self) > _SHOWN else []
+        return f"<results of {len(self)} runs: [{', '.join(shown + more)}]>"
+
+
+def _shown(run: Run) -> str:
+    """Return a result in short; one that is large, or may run code, is not loaded for that."""
+    if run.inline_result is not None:
+        return _short.repr(run.result)
+    return "…" if any((run.cwd / name).exists() for name in (JSON_NAME, PICKLE_NAME)) else "None"
 
 
 class Sweep:
@@ -75,6 +91,14 @@ class Sweep:
         self._live = live
         self.path: Path = keeper.root
         self.runs: Sequence[Run] = keeper.runs
+
+    @property
+    def detached(self) -> bool:
+        """Whether its call has returned, as was asked for, while its runs go on elsewhere.
+
+        `multirun(…, resume=True)` or `multirun resume` waits for them and collects what they did.
+        """
+        return self._keeper.detached
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], allow_pickle: bool = False) -> Sweep:

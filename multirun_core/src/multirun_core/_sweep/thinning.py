@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from multirun_core._staging.thin import Keep, drops, thin
+from multirun_core._threads import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from multirun_core._model.run import Run
     from multirun_core._model.status import RunStatus
-    from multirun_core._sweep.call import OnRetry
+    from multirun_core._threads import Work
 
 _log = logging.getLogger("multirun.sweep")
 
@@ -34,15 +35,16 @@ class Thinner:
     """Thins what a sweep is not to keep.
 
     A failed run keeps its directory where a further attempt may go on from what is there: with
-    `on_retry="keep"`, and after it was cancelled, which a resumed sweep makes good for. A run
-    whose results could not be collected keeps it, since that can be tried again.
+    `on_retry="keep"` or `checkpoints`, and after it was cancelled, which a resumed sweep makes
+    good for. A run whose results could not be collected keeps it, since that can be tried again.
     """
 
-    def __init__(self, keep: Keep, on_retry: OnRetry) -> None:
+    def __init__(self, keep: Keep, *, spares_failures: bool, work: Work) -> None:
         """Keep, of the directories of finished runs, what `keep` says."""
         self._keep: Keep = keep
-        self._spares_failures = on_retry == "keep"
+        self._spares_failures = spares_failures
         self._told = False
+        self._work = work
 
     def after(
         self, flushed: asyncio.Future[None], run: Run, status: RunStatus, reason: str | None
@@ -55,6 +57,7 @@ class Thinner:
     def complete(self, runs: Iterable[Run]) -> None:
         """Thin runs that have ended earlier: a driver that was killed may not have come to it."""
         for run in runs:
+            checkpoint()
             if self._drops(run, run.status, run.reason):
                 self._thin(run, run.status)
 
@@ -66,7 +69,7 @@ class Thinner:
     async def _thin_after(self, flushed: asyncio.Future[None], run: Run, status: RunStatus) -> None:
         await asyncio.shield(flushed)
         # Large trees take their time, which the journal and the event loop have not.
-        await asyncio.get_running_loop().run_in_executor(None, partial(self._thin, run, status))
+        await self._work.do(partial(self._thin, run, status))
 
     def _thin(self, run: Run, status: RunStatus) -> None:
         try:

@@ -18,18 +18,3 @@ async def finish(coroutine: Any) -> None:
     task.result()
     if cancelled is not None:
         raise cancelled
-
-
-async def finish_in_thread(work: Any) -> Any:
-    """Run blocking work off the event loop; a cancellation waits until it is over."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        future.exception()
-        raise cancelled
-    return future.result()

@@ -9,7 +9,7 @@
 pytest then carries out every check against the runners that `make_runner` returns. Needs the
 extra `multirun-core[testing]`, which is pytest alone: the checks bring their own event loop.
 
-What an author may declare besides, each explained in `KitBase`: the options `slots_option` and
+What an author may declare besides, each explained in `Declared`: the options `slots_option` and
 `grace_option`; `time_scale`, `many` and `python`; `hook_module` and `heavy_modules` of a plugin;
 and what the runner is able to do: `can_reattach`, `needs_shared_filesystem`,
 `runs_on_this_machine`, `measures_usage`, `captures_output`, `reports_exit_codes`,
@@ -33,5 +33,6 @@ if find_spec("pytest") is None:
 
 from multirun_core.testing.base import KitBase, expect, promise, requires
 from multirun_core.testing.conformance import RunnerConformance
+from multirun_core.testing.declared import Declared
 
-__all__ = ["KitBase", "RunnerConformance", "expect", "promise", "requires"]
+__all__ = ["Declared", "KitBase", "RunnerConformance", "expect", "promise", "requires"]

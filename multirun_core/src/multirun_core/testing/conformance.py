@@ -7,4 +7,4 @@ from multirun_core.testing.faults import FaultChecks
 
 
 class RunnerConformance(BasicChecks, FaultChecks):
-    """What every runner promises. Inherit it and write `make_runner`; see `KitBase`."""
+    """What every runner promises. Inherit it and write `make_runner`; see `Declared`."""

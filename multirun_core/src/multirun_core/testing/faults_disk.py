@@ -24,6 +24,8 @@ from multirun_core.testing.fault_tools import (
 )
 
 _RUNS = 40
+_SIZE = 64 << 20
+_BALLAST = "ballast"
 _FIRST_STAYS = 'test "$MULTIRUN_ATTEMPT$MULTIRUN_PARAM_N" != 10 || sleep 300; '
 _SECOND_WAITS = 'test "$MULTIRUN_PARAM_N" != 1 || until test -e "$0"; do sleep 0.02; done; '
 _SPACES = (["unshare", "--mount"], ["unshare", "--mount", "--user", "--map-root-user"])
@@ -49,13 +51,22 @@ class SmallDisk:
         """Mount something where it is seen, with the words of that command."""
         subprocess.run([*self.prefix, "mount", *words], check=True)
 
+    def fill(self, free: int) -> None:
+        """Leave so many bytes free. Without root a disk cannot be made larger, but emptied."""
+        with (self.outside / _BALLAST).open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _SIZE - free)
+
+    def empty(self) -> None:
+        """Make room again."""
+        (self.outside / _BALLAST).unlink()
+
     def unmount(self, path: Path) -> None:
         """Undo a mount there."""
         subprocess.run([*self.prefix, "umount", path], check=True)
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Generator[SmallDisk]:
+def small_disk(folder: Path) -> Generator[SmallDisk]:
     """Make a small disk, in a mount namespace that a sleeping process keeps; see unshare(1)."""
     words = next(filter(_works, _SPACES), None)
     if words is None:
@@ -64,7 +75,7 @@ def small_disk(folder: Path, size: str) -> Generator[SmallDisk]:
     inside.mkdir()
     script = 'mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep 600'
     with subprocess.Popen(
-        [*words, "sh", "-c", script, inside, size], stdout=subprocess.PIPE
+        [*words, "sh", "-c", script, inside, str(_SIZE)], stdout=subprocess.PIPE
     ) as keeper:
         try:
             told = keeper.stdout.readline() if keeper.stdout else b""
@@ -90,26 +101,27 @@ class DiskFaults(KitBase):
         # The first ones are written down before the others fill the disk.
         few = 'test "$MULTIRUN_PARAM_N" -lt 4 || '
         cmd = sh(BEGIN, few, "{ sleep 0.2; head -c 100000 /dev/zero > data; } && ", POST)
-        with small_disk(tmp_path, "1m") as disk:
+        with small_disk(tmp_path) as disk:
+            disk.fill(1 << 20)
             first = self._drive(disk, tmp_path, cmd)
             seen = statuses(disk.outside / "sweep")
             promise("success" in seen and set(seen) != {"success"}, "the disk has filled up", seen)
             if first:
                 self._check_told(tmp_path, "No space left on device")
             self._check_nothing_invented(disk)
-            disk.mount("-o", "remount,size=64m", disk.inside)
+            disk.empty()
             expect(self._drive(disk, tmp_path, cmd), 0, "with room again, the sweep is resumed")
             if self.why_not("can_reattach") is None:
                 # What the full disk has ended was found to have ended, and is now tried again.
                 expect(self._drive(disk, tmp_path, cmd), 0, "the sweep can be resumed once more")
             self._check_complete(disk)
 
-    @requires("sees_private_mounts")
+    @requires("sees_private_mounts", "shares_files")
     def test_an_unwritable_directory_is_told_and_the_sweep_resumed(self, tmp_path: Path) -> None:
         """What runs is ended, no success is invented, and later the rest is executed."""
         go = tmp_path / "go"
         cmd = [*sh(BEGIN, _FIRST_STAYS, _SECOND_WAITS, POST), str(go)]
-        with small_disk(tmp_path, "64m") as disk:
+        with small_disk(tmp_path) as disk:
             runs = disk.inside / "sweep" / "runs"
             driver = self._start(disk, tmp_path, cmd)
             self.wait_until(

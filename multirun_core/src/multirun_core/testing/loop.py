@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import inspect
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -34,10 +35,27 @@ def _wait(loop: asyncio.AbstractEventLoop, task: asyncio.Task[_T], seconds: floa
     loop.run_until_complete(asyncio.wait([task], timeout=seconds))
     if task.done():
         return task.result()
+    waits = "".join(f"\n           {line}" for line in sorted(_places(loop)))
     task.cancel()
     loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_SECONDS))
     how = "was then cancelled" if task.done() else "cannot be cancelled either"
-    raise AssertionError(f"promised: it ends\n     seen: not within {seconds:g} s; it {how}")
+    raise AssertionError(
+        f"promised: it ends\n     seen: not within {seconds:g} s; it {how}; "
+        f"its tasks waited in{waits}"
+    )
+
+
+def _places(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
+    """Say for each task which functions wait for which, as far as Python tells."""
+    for task in asyncio.all_tasks(loop):
+        names: list[str] = []
+        waiting: Any = task.get_coro()
+        while inspect.iscoroutine(waiting):
+            frame = waiting.cr_frame
+            line = frame.f_lineno if frame is not None else 0
+            names.append(f"{waiting.__qualname__}:{line}")
+            waiting = waiting.cr_await
+        yield f"{task.get_name()}: {' > '.join(names)} > {type(waiting).__name__}"
 
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:

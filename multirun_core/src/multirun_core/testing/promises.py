@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from multirun_core.testing.base import KitBase
 
 _Check = TypeVar("_Check", bound=Callable[..., Any])
+_REQUIRED = "multirun_required"
 
 HOSTILE = "a 'b' \"c\" $HOME `id`; {n} #&|<>(*)?[x]~!\\ %s\nnext \u00e9\u4e16\U0001f600 -rf"
 """A name with all that shells, globs, formats and careless parsers fall for."""
@@ -42,7 +43,7 @@ def requires(*capabilities: str) -> Callable[[_Check], _Check]:
     """Mark a check that applies only to runners with all these capabilities.
 
     Args:
-        capabilities: names of attributes of `KitBase`; "slots_option" stands for having one.
+        capabilities: names of attributes of `Declared`; "slots_option" stands for having one.
             "shares_files" stands for runs that see the files of this machine while they run.
     """
 
@@ -56,9 +57,16 @@ def requires(*capabilities: str) -> Callable[[_Check], _Check]:
                     pytest.skip(reason)
             return check(self, *args, **keywords)
 
+        vars(wrapper)[_REQUIRED] = capabilities
         return wrapper  # type: ignore[return-value]
 
     return mark
+
+
+def required_by(check: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the capabilities that a check requires."""
+    found: tuple[str, ...] = vars(check).get(_REQUIRED, ())
+    return found
 
 
 def sh(script: str, *words: object) -> list[str]:

@@ -119,6 +119,23 @@ class SweepChecks(KitBase):
         expect(run.status, "success", promised)
         expect(run.result, None, "what an earlier attempt has posted is not the run's result")
 
+    def test_a_further_attempt_finds_its_checkpoints(self, tmp_path: Path) -> None:
+        begins = "mkdir 'check points'; echo 7 > 'check points/step'; echo x > rest; exit 1"
+        goes_on = "cat 'check points/step' > seen; ls > listed"
+        script = f"test $MULTIRUN_ATTEMPT = 2 || {{ {begins}; }}; {goes_on}"
+        run = self.run_sweep(
+            1,
+            sh(script),
+            tmp_path / "s",
+            runner=self._soon_again(),
+            retries=1,
+            checkpoints="check points",
+        ).runs[0]
+        promised = "a further attempt finds the checkpoints that the last one left, and only those"
+        expect(run.status, "success", promised)
+        expect(run_file(run.cwd / "seen"), "7\n", promised)
+        promise("rest" not in run_file(run.cwd / "listed").split(), promised, "rest is there")
+
     @requires("slots_option")
     def test_too_many_failures_stop_the_sweep(self, tmp_path: Path) -> None:
         sweep = self.run_sweep(

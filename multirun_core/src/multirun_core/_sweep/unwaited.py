@@ -1,0 +1,76 @@
+"""Sweeps that go on in a thread when the script that began them has ended.
+
+Nobody waits for that thread, so without this the interpreter would end in the middle of the sweep,
+and the script would look as if it had done its work.
+"""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from multirun_core._sweep.conduct import Conductor
+
+_HURRY_SECONDS = 15.0
+_under_way: WeakKeyDictionary[concurrent.futures.Future[Any], Conductor] = WeakKeyDictionary()
+
+
+def see_to_its_end(outcome: concurrent.futures.Future[Any], conductor: Conductor) -> None:
+    """Have the interpreter's exit wait for a sweep, or end it where the script has failed."""
+    if not _under_way:
+        atexit.unregister(_at_exit)
+        atexit.register(_at_exit)
+    _under_way[outcome] = conductor
+
+
+def _at_exit() -> None:
+    """Wait for all that go on; in the main thread, when all other threads have ended."""
+    for outcome, conductor in list(_under_way.items()):
+        if not outcome.done() and conductor.live is not None and conductor.sweep is not None:
+            try:
+                _see_off(outcome, conductor)
+            except KeyboardInterrupt:
+                conductor.live.cancel()  # it may have come before the first one had done that
+                conductor.hurry()
+                concurrent.futures.wait([outcome], _HURRY_SECONDS)
+            _tell(outcome, conductor)
+
+
+def _see_off(outcome: concurrent.futures.Future[Any], conductor: Conductor) -> None:
+    sweep, live = conductor.sweep, conductor.live
+    assert sweep is not None  # noqa: S101 - the caller has looked
+    assert live is not None  # noqa: S101
+    # An error in an interactive session is not the reason why that session ends.
+    if getattr(sys, "last_type", None) is not None and not hasattr(sys, "ps1"):
+        conductor.say(f"the script has failed; ending the runs of {sweep.path} that are under way")
+        live.cancel()
+    else:
+        live.close()
+        conductor.say(f"the script has ended; waiting for {sweep.path} (Ctrl-C ends its runs)")
+    try:
+        concurrent.futures.wait([outcome])
+    except KeyboardInterrupt:
+        conductor.say("Ctrl-C: ending the runs under way (once more: at once)")
+        live.cancel()
+        concurrent.futures.wait([outcome])
+
+
+def _tell(outcome: concurrent.futures.Future[Any], conductor: Conductor) -> None:
+    sweep = conductor.sweep
+    assert sweep is not None  # noqa: S101
+    with contextlib.suppress(concurrent.futures.CancelledError):
+        error = outcome.exception() if outcome.done() else None
+        if error is not None:
+            conductor.say(str(error))
+    statistics = sweep.statistics
+    told = f"{statistics.success_count} of {statistics.total_count} runs succeeded"
+    if statistics.success_count < statistics.total_count:
+        told += (
+            f". Carry on with: multirun resume {sweep.path}   (or the same call with resume=True)"
+        )
+    conductor.say(told)
