@@ -1,0 +1,18 @@
+"""What each host is given besides the runs: scripts, and what programs import in a run."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from multirun_core._staging import luggage as core
+from multirun_core._transport.wrapper import wrapper_text
+
+PYTHON = core.PYTHON
+
+
+@cache
+def luggage() -> dict[str, bytes]:
+    """Return the files by their names."""
+    far = (files("multirun_ssh") / "far.sh").read_bytes()
+    return {"wrapper.sh": wrapper_text(), "far.sh": far, **core.luggage()}
