@@ -1,0 +1,185 @@
+"""What can start: whether the cluster has what a job asks for, and how much of it a node holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from multirun_core._model.resources import Resources
+from multirun_core.errors import UsageError
+
+from multirun_slurm.arguments import effective
+from multirun_slurm.limits import Limits, Nodes, Partition
+from multirun_slurm.options import JobOptions
+from multirun_slurm.units import mebibytes_of, minutes_text
+
+_MIB = 1 << 20
+
+
+def chosen(
+    options: JobOptions, partitions: Sequence[Partition], default: str | None = None
+) -> list[Partition]:
+    """Return the partitions that a job may go to; none where they are not known.
+
+    Args:
+        options: what it asks for.
+        partitions: what there is.
+        default: what SBATCH_PARTITION says, which counts where no option does.
+    """
+    names = _names(options, default)
+    there = {one.name: one for one in partitions}
+    if names:
+        return [there[name] for name in names if name in there]
+    return [one for one in partitions if one.default]
+
+
+def check(options: JobOptions, limits: Limits, default: str | None = None) -> None:
+    """Refuse what Slurm would accept and never start.
+
+    Args:
+        options: what a job asks for.
+        limits: what there is; what is not known is not refused.
+        default: as for `chosen`.
+
+    Raises:
+        UsageError: says what is asked for, what there is, and what to do.
+    """
+    why = why_never(options, limits, default)
+    if why is not None:
+        places = "; ".join(one.text for one in chosen(options, limits.partitions, default))
+        asked = f"\n  asked for in: {places}" if places else ""
+        raise UsageError(f"no run could ever start: {why}{asked}")
+
+
+def why_never(
+    options: JobOptions, limits: Limits, default: str | None = None, *, time: str = "time"
+) -> str | None:
+    """Return why a job could never start, and what to do; None where it could, or nobody knows.
+
+    Args:
+        options: what it asks for.
+        limits: what there is.
+        default: as for `chosen`.
+        time: what its time comes from.
+    """
+    there = {one.name: one for one in limits.partitions}
+    unknown = [name for name in _names(options, default) if name not in there]
+    if there and unknown:
+        return f"there is no partition {unknown[0]!r}; there are: {', '.join(sorted(there))}"
+    asked = effective(options)
+
+    def lacks(one: Partition) -> str | None:
+        return (None if limits.overrides_time else _lacks_time(asked, one, time)) or _lacks_room(
+            asked, one
+        )
+
+    why = [lacks(one) for one in chosen(options, limits.partitions, default)]
+    if not why or not all(why):
+        return None
+    others = [one for one in there.values() if lacks(one) is None]
+    return f"{why[0]}; partition {others[0].name!r} would do" if others else why[0]
+
+
+def longest(partitions: Sequence[Partition], seconds: float) -> float | None:
+    """Return for how many seconds a job may go on, wherever it starts; None for no limit.
+
+    Args:
+        partitions: where it may start; those do not count that are no place for one of its runs.
+        seconds: for how long such a run may go on.
+    """
+    limits = [math.floor(one.minutes) * 60.0 for one in partitions if one.minutes < math.inf]
+    return min((one for one in limits if one >= seconds), default=None)
+
+
+def runs_on_a_node(partitions: Sequence[Partition], options: JobOptions, needs: Resources) -> int:
+    """Return how many runs a node can hold at most; 0 where that is not known, or none can."""
+    cpus, memory = needs.cpus or 1, needs.memory_bytes
+    if memory is None and options.mem_per_cpu is not None:
+        memory = mebibytes_of("mem_per_cpu", options.mem_per_cpu) * cpus * _MIB
+
+    def held(node: Nodes) -> int:
+        by_cpus = node.cpus // cpus
+        return min(by_cpus, node.memory_mib * _MIB // memory) if memory else by_cpus
+
+    nodes = [node for one in partitions for node in one.nodes if node.count]
+    return max(map(held, nodes), default=0)
+
+
+def node_share(options: JobOptions) -> tuple[int, int]:
+    """Return the CPUs and MiB that a job takes of one node at least."""
+    cpus = options.cpus_per_task or 1
+    if options.ntasks_per_node is not None:
+        cpus *= options.ntasks_per_node
+    elif options.nodes in (1, "1"):
+        cpus *= options.ntasks or 1
+    return cpus, _memory(options, cpus)
+
+
+def _memory(options: JobOptions, cpus: int) -> int:
+    """Return the MiB that go with so many CPUs of a node."""
+    if options.mem_per_cpu is not None:
+        return mebibytes_of("mem_per_cpu", options.mem_per_cpu) * cpus
+    return options.mem_mib or 0
+
+
+def _names(options: JobOptions, default: str | None) -> list[str]:
+    asked = effective(options).partition
+    wanted = default if asked is None else asked
+    return wanted.split(",") if isinstance(wanted, str) else list(wanted or ())
+
+
+def _lacks_time(options: JobOptions, partition: Partition, time: str) -> str | None:
+    minutes = options.minutes
+    if minutes is None or minutes <= partition.minutes:
+        return None
+    return (
+        f"{time} is {minutes_text(minutes)}, but partition {partition.name!r} allows "
+        f"{minutes_text(partition.minutes)}; give a shorter time or another partition"
+    )
+
+
+def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
+    """Return what a partition's nodes can never give to a job; None where they can."""
+    nodes = [one for one in partition.nodes if one.count]
+    if not nodes:
+        return None
+    cpus, memory = node_share(options)
+    most = max(one.cpus for one in nodes)
+    if cpus > most:
+        return (
+            f"a run needs {cpus} CPUs on one node, but no node of partition {partition.name!r} has "
+            f"more than {most}; give fewer cpus_per_task or another partition"
+        )
+    most = max(one.memory_mib for one in nodes)
+    if memory > most:
+        return (
+            f"a run needs {memory} MiB on one node, but no node of partition {partition.name!r} "
+            f"has more than {most} MiB; ask for less memory or another partition"
+        )
+    if not any(one.cpus >= cpus and one.memory_mib >= memory for one in nodes):
+        return (
+            f"a run needs {cpus} CPUs and {memory} MiB on one node, and no node of partition "
+            f"{partition.name!r} has both; ask for less or another partition"
+        )
+    tasks, room = options.ntasks or 1, _tasks_held(options, nodes)
+    if tasks > room:
+        return (
+            f"a run needs {tasks} tasks with {options.cpus_per_task or 1} CPUs each, but all nodes "
+            f"of partition {partition.name!r} together have room for {room}; ask for fewer or "
+            "another partition"
+        )
+    return None
+
+
+def _tasks_held(options: JobOptions, nodes: Sequence[Nodes]) -> int:
+    """Return how many tasks of one job all nodes can hold together."""
+    each = options.cpus_per_task or 1
+    per_cpu = _memory(options, 1) if options.mem_per_cpu is not None else 0
+
+    def held(node: Nodes) -> int:
+        if (options.mem_mib or 0) > node.memory_mib:
+            return 0
+        cpus = min(node.cpus, node.memory_mib // per_cpu) if per_cpu else node.cpus
+        return min(cpus // each, options.ntasks_per_node or cpus)
+
+    return sum(held(node) * node.count for node in nodes)

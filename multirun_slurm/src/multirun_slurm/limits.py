@@ -1,0 +1,204 @@
+"""What the cluster allows: asked once, so that what could never start is refused at once.
+
+Slurm accepts more CPUs than any node has, or a time over the partition's limit, and leaves such
+jobs in the queue for ever (EnforcePartLimits=NO in slurm.conf(5), the default); see `fitting`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from multirun_slurm.options import JobOptions
+from multirun_slurm.parse import parse_config, parse_table
+from multirun_slurm.units import minutes_text, parse_minutes
+from multirun_slurm.variables import plain
+
+CONFIG = ("scontrol", "show", "config")
+PARTITIONS = plain("sinfo", "--all", "--noheader", "--exact", "-o", "%P|%l|%c|%m|%D|%G")
+WHO = ("id", "-un")
+MINE = plain("squeue", "--me", "--noheader", "--array", "-o", "%i")
+ALL = plain("squeue", "--noheader", "--array", "--states=all", "-o", "%i")
+QOS = ("sacctmgr", "-nP", "show", "qos", "format=Name,Flags,MaxSubmitPU,MaxSubmitPA,GrpSubmit")
+
+_PARTITION_COLUMNS = ("name", "minutes", "cpus", "memory", "nodes", "gres")
+_ASSOCIATION_COLUMNS = ("account", "partition", "qos", "default_qos", "max_submit", "grp_submit")
+_QOS_COLUMNS = ("name", "flags", "max_submit_user", "max_submit_account", "grp_submit")
+
+
+def associations(user: str) -> Sequence[str]:
+    """Return the command that tells about what a user may do."""
+    columns = "format=Account,Partition,QOS,DefaultQOS,MaxSubmit,GrpSubmit"
+    return ("sacctmgr", "-nP", "show", "assoc", "where", f"user={user}", columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Nodes of a partition that are alike.
+
+    Attributes:
+        cpus, memory_mib: of each of them.
+        count: how many there are.
+        gpus: how many each has.
+    """
+
+    cpus: int
+    memory_mib: int
+    count: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition.
+
+    Attributes:
+        name: its name.
+        default: whether jobs go there that name none.
+        minutes: its time limit; infinity where it has none.
+        nodes: what nodes it has.
+    """
+
+    name: str
+    default: bool
+    minutes: float
+    nodes: tuple[Nodes, ...]
+
+    @property
+    def text(self) -> str:
+        """What it has, for people."""
+        limit = "no time limit" if self.minutes == math.inf else minutes_text(self.minutes)
+        kinds = ", ".join(
+            f"{one.count} with {one.cpus} CPUs, {one.memory_mib} MiB"
+            + (f", {one.gpus} GPUs" if one.gpus else "")
+            for one in self.nodes
+        )
+        return f"{self.name} ({limit}; nodes: {kinds or 'none'})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the cluster allows; None or nothing where it could not be asked.
+
+    Attributes:
+        array_size: MaxArraySize: how many tasks an array may have.
+        job_count: MaxJobCount: the controller holds one job less, of all users, those that ended
+            within `min_job_age` included.
+        min_job_age: seconds for which it remembers jobs that have ended.
+        submit: how many jobs may be in the queue at once, by account or qos.
+        accounting: whether sacct works.
+        partitions: what there is.
+        overrides_time: whether some qos lets jobs go over the time limit of partitions.
+    """
+
+    array_size: int | None = None
+    job_count: int | None = None
+    min_job_age: int | None = None
+    submit: int | None = None
+    accounting: bool = False
+    partitions: tuple[Partition, ...] = ()
+    overrides_time: bool = False
+
+    @property
+    def room(self) -> int | None:
+        """How many jobs may be in the queue at once, all in all; None where nothing is known."""
+        return self.left(mine=0, everyone=0)
+
+    def left(self, *, mine: int, everyone: int) -> int | None:
+        """Return how many more jobs there is room for; None where nothing is known.
+
+        Args:
+            mine: how many of the user's are in the queue.
+            everyone: how many the controller holds, those that have ended included.
+        """
+        known: list[int] = []
+        if self.submit is not None:
+            known.append(self.submit - mine)
+        if self.job_count is not None:
+            known.append(self.job_count - 1 - everyone)
+        return max(0, min(known)) if known else None
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the commands printed; "" of one that failed."""
+
+    config: str = ""
+    partitions: str = ""
+    associations: str = ""
+    qos: str = ""
+
+    def limits(self, options: JobOptions) -> Limits:
+        """Return what they mean.
+
+        Args:
+            options: say which account and qos count.
+        """
+        config = parse_config(self.config)
+        qos = parse_table(self.qos, _QOS_COLUMNS)
+        return Limits(
+            array_size=_number(config.get("MaxArraySize", "")),
+            job_count=_number(config.get("MaxJobCount", "")),
+            min_job_age=_number(config.get("MinJobAge", "").partition(" ")[0]),
+            submit=self._submit(options, qos),
+            accounting=config.get("AccountingStorageType") == "accounting_storage/slurmdbd",
+            partitions=read_partitions(self.partitions),
+            overrides_time=any("PartitionTimeLimit" in row["flags"] for row in qos),
+        )
+
+    def _submit(self, options: JobOptions, qos: Sequence[Mapping[str, str]]) -> int | None:
+        rows = [
+            row
+            for row in parse_table(self.associations, _ASSOCIATION_COLUMNS)
+            if options.account in (None, row["account"])
+        ]
+        by_qos = {
+            row["name"]: [row[n] for n in ("max_submit_user", "max_submit_account", "grp_submit")]
+            for row in qos
+        }
+        counts: list[int | None] = []
+        for row in rows:
+            used = options.qos or row["default_qos"] or row["qos"]
+            said = [row["max_submit"], row["grp_submit"], *by_qos.get(used, ())]
+            numbers = [number for text in said if (number := _number(text)) is not None]
+            counts.append(min(numbers, default=None))
+        if any(one != 0 for one in counts):  # nobody submits where nothing may be
+            counts = [one for one in counts if one != 0]
+        return min((one for one in counts if one is not None), default=None)
+
+
+def read_partitions(printed: str) -> tuple[Partition, ...]:
+    """Read what `PARTITIONS` printed."""
+    found: dict[str, Partition] = {}
+    for row in parse_table(printed, _PARTITION_COLUMNS):
+        name = row["name"].rstrip("*")
+        minutes, cpus, memory = parse_minutes(row["minutes"]), row["cpus"], row["memory"]
+        if minutes is None or not cpus.isdecimal() or not memory.isdecimal():
+            continue
+        nodes = Nodes(int(cpus), int(memory), _number(row["nodes"]) or 0, gpus_of(row["gres"]))
+        before = found[name].nodes if name in found else ()
+        found[name] = Partition(name, row["name"].endswith("*"), minutes, _joined(before, nodes))
+    return tuple(found.values())
+
+
+def gpus_of(gres: str) -> int:
+    """Return how many GPUs are in such as `gpu:a100:4(S:0-1),shard:8`."""
+    kind = r"(?::\(null\)|:[^:,(]+)?"
+    return sum(map(int, re.findall(rf"(?:^|,)gpu{kind}:(\d{{1,6}})", gres, re.ASCII)))
+
+
+def _joined(before: tuple[Nodes, ...], nodes: Nodes) -> tuple[Nodes, ...]:
+    """Add nodes to those of a partition; sinfo lists those in different states apart."""
+    kept: list[Nodes] = []
+    for one in before:
+        if (one.cpus, one.memory_mib, one.gpus) == (nodes.cpus, nodes.memory_mib, nodes.gpus):
+            nodes = Nodes(one.cpus, one.memory_mib, one.count + nodes.count, one.gpus)
+        else:
+            kept.append(one)
+    return (*kept, nodes)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and text.isascii() else None

@@ -1,0 +1,368 @@
+"""The options of the Slurm runner, each named as sbatch(1) names it where that has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from multirun_core.errors import UsageError
+
+from multirun_slurm.checks import check_count, check_own, check_text
+from multirun_slurm.units import mebibytes_of, minutes_of
+
+_SIGNAL = re.compile(r"(USR1|USR2)@([1-9]\d{0,4})\Z", re.ASCII)
+MIB = ("mem", "mem_per_cpu", "mem_per_gpu")
+COUNTS = ("cpus_per_task", "ntasks", "ntasks_per_node")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What one run asks the cluster for; None leaves it to the cluster's defaults.
+
+    Args:
+        partition: where to run; several with commas between, or a list.
+        account: who pays.
+        qos: quality of service.
+        reservation: a reservation that may be used.
+        constraint: features that a node must have, such as "skylake&ib".
+        nodelist: nodes that must be used.
+        exclude: nodes that must not be used.
+        time: the longest that one run may take by Slurm's clock: minutes, "1:30:00", "2-12" (days
+            and hours) or a timedelta. Without it, what `timeout` and `grace` make up to.
+        cpus_per_task: CPUs of a run.
+        mem: memory of a run on each node: MiB, or such as "4GiB".
+        mem_per_cpu: memory for each CPU in place of `mem`.
+        mem_per_gpu: memory for each GPU in place of `mem`.
+        gpus: GPUs of a run: 1, or such as "a100:2".
+        gres: other devices of a node, such as "gpu:a100:2,shard:1".
+        licenses: licenses, such as "matlab:1".
+        nodes: nodes of a run, such as 2 or "2-4"; the command then starts its own tasks, by srun
+            or mpirun. Such runs are never packed.
+        ntasks: tasks of a run, for srun or mpirun in its command.
+        ntasks_per_node: at most so many of them on one node.
+        exclusive: give it whole nodes.
+        nice: by how much its priority is lowered.
+        sbatch_args: any other arguments of sbatch, such as ["--mail-type=FAIL"].
+    """
+
+    partition: str | Sequence[str] | None = None
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    nodelist: str | Sequence[str] | None = None
+    exclude: str | Sequence[str] | None = None
+    time: int | float | str | timedelta | None = None
+    cpus_per_task: int | None = None
+    mem: int | str | None = None
+    mem_per_cpu: int | str | None = None
+    mem_per_gpu: int | str | None = None
+    gpus: int | str | None = None
+    gres: str | Sequence[str] | None = None
+    licenses: str | Sequence[str] | None = None
+    nodes: int | str | None = None
+    ntasks: int | None = None
+    ntasks_per_node: int | None = None
+    exclusive: bool = False
+    nice: int | None = None
+    sbatch_args: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what sbatch could not understand.
+
+        Raises:
+            UsageError: says which option, its value, and what it may be.
+        """
+        for field in fields(JobOptions):
+            check_text(field.name, getattr(self, field.name))
+        for name in COUNTS:
+            check_count(name, getattr(self, name))
+        if isinstance(self.gpus, int):
+            check_count("gpus", self.gpus)
+        if isinstance(self.nodes, int):
+            check_count("nodes", self.nodes)
+        if self.time is not None:
+            minutes_of("time", self.time)
+        given = [name for name in MIB if getattr(self, name) is not None]
+        for name in given:
+            mebibytes_of(name, getattr(self, name))
+        if len(given) > 1:
+            raise UsageError(f"{given[0]} and {given[1]} are both given; Slurm takes one of them")
+        if isinstance(self.sbatch_args, str):
+            raise UsageError(
+                f"sbatch_args is {self.sbatch_args!r}; it must be a list such as "
+                "['--mail-type=END']"
+            )
+        for argument in self.sbatch_args:
+            check_own(argument)
+
+    @property
+    def minutes(self) -> int | None:
+        """The time limit in minutes."""
+        return None if self.time is None else minutes_of("time", self.time)
+
+    @property
+    def mem_mib(self) -> int | None:
+        """The memory on each node in MiB."""
+        return None if self.mem is None else mebibytes_of("mem", self.mem)
+
+    @property
+    def asks_memory(self) -> bool:
+        """Whether memory is asked for, in whichever way."""
+        return any(getattr(self, name) is not None for name in MIB)
+
+    @property
+    def cpus(self) -> int:
+        """The CPUs that a run needs on its node, as far as can be told from the options."""
+        return (self.cpus_per_task or 1) * (self.ntasks_per_node or self.ntasks or 1)
+
+    @property
+    def packable(self) -> bool:
+        """Whether several such runs can share one job: each is a process on one node."""
+        return (
+            self.nodes in (None, 1, "1")
+            and not self.exclusive
+            and (self.ntasks or 1) == (self.ntasks_per_node or 1) == 1
+            and not (self.gpus or self.gres or self.licenses)
+        )
+
+    def over(self, changes: Mapping[str, Any]) -> JobOptions:
+        """Return these with some others in their place, as for one run.
+
+        Raises:
+            UsageError: one is unknown or makes no sense.
+        """
+        known = {field.name for field in fields(JobOptions)}
+        for name in changes:
+            if name not in known:
+                raise UsageError(
+                    f"{name!r} is nothing that a single run can ask Slurm for; "
+                    f"it can: {', '.join(sorted(known))}"
+                )
+        return replace(self, **changes) if changes else self
+
+    def scaled(self, name: str, factor: float) -> JobOptions:
+        """Return these with more of `mem` (however it is given) or `time`, rounded up.
+
+        Raises:
+            UsageError: nothing of the kind is asked for, so that there is nothing to scale.
+        """
+        if name == "time" and self.minutes is not None:
+            return replace(self, time=max(1, -int(-self.minutes * factor // 1)))
+        for option in MIB if name == "mem" else ():
+            if (given := getattr(self, option)) is not None:
+                more: dict[str, Any] = {option: -int(-mebibytes_of(option, given) * factor // 1)}
+                return replace(self, **more)
+        raise UsageError(
+            f"retry_scale names {name!r}, but the option {name} is not given; give it, "
+            "or leave it out of retry_scale"
+        )
+
+
+def sbatch_arguments(options: JobOptions) -> list[str]:
+    """Return what sbatch is told, one argument each; `sbatch_args` come last."""
+    texts: dict[str, str | int | None] = {
+        "partition": _listed(options.partition),
+        "account": options.account,
+        "qos": options.qos,
+        "reservation": options.reservation,
+        "constraint": options.constraint,
+        "nodelist": _listed(options.nodelist),
+        "exclude": _listed(options.exclude),
+        "time": options.minutes,
+        "cpus-per-task": options.cpus_per_task,
+        "gpus": options.gpus,
+        "gres": _listed(options.gres),
+        "licenses": _listed(options.licenses),
+        "nodes": options.nodes,
+        "ntasks": options.ntasks,
+        "ntasks-per-node": options.ntasks_per_node,
+        "nice": options.nice,
+    }
+    arguments = [f"--{name}={text}" for name, text in texts.items() if text is not None]
+    arguments += [
+        f"--{name.replace('_', '-')}={mebibytes_of(name, given)}M"
+        for name in MIB
+        if (given := getattr(options, name)) is not None
+    ]
+    if options.exclusive:
+        arguments.append("--exclusive")
+    return [*arguments, *options.sbatch_args]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlurmOptions(JobOptions):
+    """All options of the runner: what a run asks for, and how the sweep goes about it.
+
+    Args:
+        per_run: from a run's parameters to options of that run, such as
+            `lambda p: {"mem": "8G" if p["n"] > 1000 else "1G"}`; any of those above.
+        setup: lines of shell before each run's command, such as ["module load gcc"].
+        max_jobs: how many jobs may be in the queue at once, pending ones included; by default as
+            many as the cluster allows.
+        max_running: how many jobs of one array may run at once.
+        pack: how many runs share a job, as plain processes, as many at once as it has CPUs for;
+            "auto" for as many as make up some minutes, judged by the runs that have ended.
+        pack_cpus: CPUs of a job of packed runs; by default as many as one wave of them needs, up
+            to a whole node.
+        pack_minutes: how long a job of packed runs should take, for pack="auto".
+        poll_interval: seconds between two looks at the queue; "auto" for 2 at first, up to 60.
+        infrastructure_retries: how many further attempts a run gets whose node failed, which was
+            preempted, or which could not be started; they do not count as `retries`.
+        retry_scale: by what a further attempt asks for more: {"mem": 2} after it ran out of
+            memory, {"time": 2} after its time was up.
+        signal: "USR1@60" or "USR2@60": tell each run that its job ends in so many seconds.
+        detach: return when all runs are in the queue; `multirun resume DIR` collects them.
+        on_interrupt: what Ctrl-C does to the jobs: "cancel" ends them, "detach" leaves them for
+            `multirun resume DIR`.
+        driver: where the sweep is driven: "here", or by a small "job" of its own, for login nodes
+            that end long processes; the call then returns at once.
+        attempt_dirs: carry each attempt out in a directory of its own, so that the orphan of an
+            earlier one, on a node that was lost, cannot write into it.
+        login: a login node of the cluster, as ssh knows it: "cluster" or "me@login.site.org". The
+            sweep is driven from here, over SSH, by multirun-ssh: runs are carried there and back.
+        transport: how it is reached: "asyncssh", or "openssh" for the system's ssh, which can ask
+            for one-time codes.
+        ssh_config: the configuration to read in place of ~/.ssh/config.
+        known_hosts: the file of host keys to trust in place of those that ssh trusts.
+        connect_timeout: seconds that connecting and logging in may take.
+        silence_timeout: seconds without a word after which the connection is taken for lost.
+        remote_path: where sweeps have their directories there, seen by all nodes; by default below
+            the login's cache directory.
+        fetch: patterns of the files that come back; by default all that are new or changed.
+        keep_remote: whether the cluster keeps its copies at the end.
+        python: what `python` in the command is called there.
+        command_timeout: seconds that a call of sbatch, squeue, scancel or sacct may take.
+        file_grace: seconds for which a run that has left the queue may still leave its record, on
+            file systems that show the files of other hosts late.
+        timeout: seconds that one attempt may run, kept on the node; None for no limit but `time`.
+        retries: how many further attempts a failed run gets.
+        retry_delay: seconds before the second attempt, doubled for each further one up to 60.
+        env: variables that each run gets.
+        grace: seconds between TERM and KILL when a run is ended.
+    """
+
+    per_run: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
+    setup: Sequence[str] = ()
+    max_jobs: int | None = None
+    max_running: int | None = None
+    pack: int | Literal["auto"] = 1
+    pack_cpus: int | None = None
+    pack_minutes: float = 10.0
+    poll_interval: float | Literal["auto"] = "auto"
+    infrastructure_retries: int = 2
+    retry_scale: Mapping[str, float] | None = None
+    signal: str | None = None
+    detach: bool = False
+    on_interrupt: Literal["cancel", "detach"] = "cancel"
+    driver: Literal["here", "job"] = "here"
+    attempt_dirs: bool = False
+    login: str | None = None
+    transport: Literal["asyncssh", "openssh"] = "asyncssh"
+    ssh_config: Path | None = None
+    known_hosts: Path | Literal["default"] | None = "default"
+    connect_timeout: float = 30.0
+    silence_timeout: float = 15.0
+    remote_path: str | None = None
+    fetch: Sequence[str] | None = None
+    keep_remote: bool = False
+    python: str | None = None
+    command_timeout: float = 60.0
+    file_grace: float = 60.0
+    timeout: float | str | None = None
+    retries: int = 0
+    retry_delay: float = 1.0
+    env: Mapping[str, str] | None = None
+    grace: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            UsageError: says which option, its value, and what it may be.
+        """
+        JobOptions.__post_init__(self)
+        for name in ("login", "remote_path", "python"):
+            check_text(name, getattr(self, name))
+        check_count("max_jobs", self.max_jobs)
+        check_count("max_running", self.max_running)
+        check_count("pack_cpus", self.pack_cpus)
+        self._check_pack()
+        self._check_signal()
+        self._check_driver()
+        for name in ("pack_minutes", "command_timeout"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be over 0")
+        for name in ("file_grace", "infrastructure_retries"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it cannot be below 0")
+        if self.poll_interval != "auto" and not self.poll_interval > 0:
+            raise UsageError(
+                f"poll_interval is {self.poll_interval!r}; it must be 'auto' or seconds over 0"
+            )
+        if isinstance(self.setup, str):
+            raise UsageError(
+                f"setup is {self.setup!r}; it must be a list of lines such as ['module load gcc']"
+            )
+        for name, factor in dict(self.retry_scale or {}).items():
+            if name not in ("mem", "time") or not factor > 1:
+                raise UsageError(
+                    f"retry_scale holds {name!r}: {factor!r}; it may hold 'mem' and 'time', each "
+                    "with a factor over 1, such as {'mem': 2}"
+                )
+            self.job.scaled(name, factor)
+
+    @property
+    def job(self) -> JobOptions:
+        """What each run asks for that says nothing of its own."""
+        return JobOptions(**{f.name: getattr(self, f.name) for f in fields(JobOptions)})
+
+    def job_for(self, params: dict[str, Any]) -> JobOptions:
+        """Return what a run asks for, by its parameters.
+
+        Raises:
+            UsageError: `per_run` returned what makes no sense; says for which parameters.
+        """
+        if self.per_run is None:
+            return self.job
+        try:
+            return self.job.over(self.per_run(params))
+        except Exception as error:
+            why = (
+                str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+            )
+            raise UsageError(f"per_run({params!r}): {why}") from error
+
+    def _check_pack(self) -> None:
+        if self.pack == "auto" or self.pack == 1:
+            return
+        check_count("pack", self.pack)
+        if not self.job.packable:
+            raise UsageError(
+                f"pack is {self.pack}, but runs with several nodes or tasks, whole nodes, GPUs or "
+                "licenses of their own cannot share a job; leave pack out"
+            )
+
+    def _check_driver(self) -> None:
+        for name, words in (("on_interrupt", ("cancel", "detach")), ("driver", ("here", "job"))):
+            if getattr(self, name) not in words:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}; it must be {words[0]!r} or {words[1]!r}"
+                )
+        if self.detach and self.driver == "job":
+            raise UsageError("detach and driver='job' are both given; either lets you go on")
+
+    def _check_signal(self) -> None:
+        if self.signal is not None and not _SIGNAL.match(self.signal):
+            raise UsageError(
+                f"signal is {self.signal!r}; write USR1 or USR2, @ and the seconds before the end: "
+                "'USR1@60'"
+            )
+
+
+def _listed(given: str | Sequence[str] | None) -> str | None:
+    return given if given is None or isinstance(given, str) else ",".join(given)

@@ -1,0 +1,246 @@
+"""`SlurmRunner`: runs as job arrays on a Slurm cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multirun_core._model.resources import Resources
+from multirun_core._runners.scheduler import JOBS
+from multirun_core._runners.scheduler.runner import SchedulerRunner
+from multirun_core._runners.scheduler.submission import Demand
+from multirun_core.errors import BackendError, SubmitError, TransportError, UsageError
+
+from multirun_slurm import fitting, limits
+from multirun_slurm.arguments import effective
+from multirun_slurm.login import login_of
+from multirun_slurm.options import SlurmOptions
+from multirun_slurm.scheduler import SlurmScheduler
+from multirun_slurm.script import request
+from multirun_slurm.sending import MARK, driver_job
+from multirun_slurm.signature import options_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from multirun_core._model.run import Run
+
+    from multirun_slurm.options import JobOptions
+
+_log = logging.getLogger("multirun.runner")
+
+_MIB = 1 << 20
+_MARGIN_SECONDS = 60.0  # for what comes before and after a run, in Slurm's own limit
+_AUTO_AT_ONCE = 4  # CPUs of a job whose number of runs is not said
+_POLL_SECONDS = (2.0, 60.0)
+
+
+class SlurmRunner(SchedulerRunner):
+    """Carries runs out as jobs of a Slurm cluster, by the commands sbatch, squeue and scancel.
+
+    Attributes:
+        options: as they were given.
+        cluster: what the cluster allows, once it has been asked.
+    """
+
+    scheduler: SlurmScheduler
+
+    @options_from(SlurmOptions)
+    def __init__(self, **options: Any) -> None:
+        """Say what runs ask for; the cluster is not asked for anything yet."""
+        self.options = given = SlurmOptions(**options)
+        poll = given.poll_interval
+        super().__init__(
+            SlurmScheduler(given.job, signal=given.signal),
+            login=login_of(given),
+            attempt_dirs=given.attempt_dirs,
+            max_jobs=given.max_jobs,
+            max_running=given.max_running,
+            pack=given.pack,
+            pack_seconds=given.pack_minutes * 60.0,
+            setup=given.setup,
+            poll_interval=_POLL_SECONDS if poll == "auto" else (poll, max(poll, 2 * poll)),
+            record_grace=given.file_grace,
+            command_timeout=given.command_timeout,
+            retry_scale=given.retry_scale,
+            timeout=given.timeout,
+            retries=given.retries,
+            retry_delay=given.retry_delay,
+            infrastructure_retries=given.infrastructure_retries,
+            env=given.env,
+            grace=given.grace,
+        )
+        self.cluster = limits.Limits()
+        self._passed: Demand | None = None
+        self.detaches = given.detach
+        self.leaves_on_interrupt = given.on_interrupt == "detach"
+
+    async def open(self) -> None:
+        """Ask what the cluster allows, and begin to watch.
+
+        Raises:
+            UsageError: what every run asks for can never be given.
+        """
+        await super().open()
+        self.max_jobs = self.options.max_jobs
+        self.cluster, self._passed = await self._ask_limits(), None
+        self.scheduler.accounting = self.cluster.accounting
+        if self.cluster.array_size is not None:
+            self.scheduler.array_limit = max(1, self.cluster.array_size)
+        if self.cluster.room == 0 and not self._has_jobs():
+            raise UsageError(
+                "the cluster takes no job of yours: MaxSubmitJobs of your account or qos is 0 "
+                "(`sacctmgr show assoc user=$USER`); give another `account` or `qos`"
+            )
+        if self.max_jobs is None and self.cluster.room is not None:
+            self.max_jobs = max(1, self.cluster.room)
+        if self.options.per_run is None:
+            fitting.check(self.options.job, self.cluster, self._default_partition)
+
+    async def send_driver(self, env: Mapping[str, str]) -> bool:
+        """Submit the driver as a job, where that is asked for.
+
+        Raises:
+            UsageError: only the script that began the sweep can carry on with it.
+            BackendError: the job was not accepted.
+        """
+        root = self.root
+        if root is None or self.options.driver != "job" or os.environ.get(MARK) == str(root):
+            return False
+        token = uuid.uuid4().hex[:12]
+        job = driver_job(root, token, self.options.job, self.cluster.partitions)
+        script = Path(job.directory) / "script"
+
+        def write() -> None:
+            script.parent.mkdir(parents=True)
+            script.write_text(self.scheduler.script(job), "utf-8", "surrogateescape")
+
+        await self._threads.do(write)
+        argv = self.scheduler.submit(job, str(script))
+        done = await self._client.call("submit", argv, env)
+        printed = done.stdout.decode(errors="replace")
+        if done.code or self.scheduler.job_id(printed) is None:
+            said = self.scheduler.refusal(done.code, printed, done.stderr.decode(errors="replace"))
+            raise BackendError(f"the driver was not accepted as a job: {said.message}")
+        _log.info("the sweep is driven by job %s", self.scheduler.job_id(printed))
+        return True
+
+    def demand(self, run: Run, *, memory: float, seconds: float) -> Demand:
+        """Return what the next attempt of a run asks Slurm for.
+
+        Raises:
+            SubmitError: that makes no sense, or can never be given.
+        """
+        try:
+            job = self.options.job_for(run.params)
+            if memory > 1 and job.asks_memory:
+                job = job.scaled("mem", memory)
+            if seconds > 1 and job.minutes is not None:
+                job = job.scaled("time", seconds)
+        except UsageError as error:
+            raise SubmitError(str(error)) from None
+        needs = self.needs(run)
+        if needs.memory_bytes is not None:
+            needs = replace(needs, memory_bytes=int(needs.memory_bytes * memory))
+        own = Resources(
+            cpus=job.cpus_per_task if job.packable else None,
+            memory_bytes=None if job.mem_mib is None else job.mem_mib * _MIB,
+        )
+        needs = needs.over(own)
+        demand = Demand(
+            needs=needs,
+            seconds=self._seconds(run, job, seconds),
+            alone=not job.packable or bool(needs.gpus),
+            options=job,
+        )
+        if demand != self._passed:  # most are like the one before
+            self._check(demand, more=memory > 1 or seconds > 1)
+            self._passed = demand
+        return demand
+
+    def at_once(self, demand: Demand, pack: int) -> int:
+        """Return how many of so many runs in one job go on at once: as many as a node can hold."""
+        cpus = demand.needs.cpus or 1
+        given = self.options.pack_cpus
+        if given is None and self.options.pack == "auto":
+            given = _AUTO_AT_ONCE * cpus
+        most = [pack]
+        if given is not None:
+            most.append(given // cpus)
+        if held := fitting.runs_on_a_node(self._chosen(demand), demand.options, demand.needs):
+            most.append(held)
+        return max(1, min(most))
+
+    def longest(self, demand: Demand) -> float | None:
+        """Return the most seconds that a job of several such runs is given, by its partition."""
+        return fitting.longest(self._chosen(demand), demand.seconds or 0.0)
+
+    async def room(self) -> int | None:
+        """Return how many more jobs the queue takes, by what is in it now."""
+        mine, everyone = await asyncio.gather(self._told(limits.MINE), self._told(limits.ALL))
+        left = self.cluster.left(mine=len(mine.split()), everyone=len(everyone.split()))
+        known = [one for one in (left, self.options.max_jobs) if one is not None]
+        return min(known, default=None)
+
+    def _seconds(self, run: Run, job: JobOptions, factor: float) -> float | None:
+        """Return for how long a run may occupy its job; None for what the partition allows."""
+        if job.minutes is not None:
+            return job.minutes * 60.0
+        policy = self.limits(run)
+        if policy.timeout is None:
+            return None
+        return policy.timeout * factor + policy.grace + _MARGIN_SECONDS
+
+    @property
+    def _default_partition(self) -> str | None:
+        return os.environ.get("SBATCH_PARTITION") if self.options.login is None else None
+
+    def _chosen(self, demand: Demand) -> Sequence[limits.Partition]:
+        return fitting.chosen(demand.options, self.cluster.partitions, self._default_partition)
+
+    def _check(self, demand: Demand, *, more: bool) -> None:
+        """Refuse what sbatch would accept and Slurm never start.
+
+        Args:
+            demand: what a run asks for.
+            more: whether that is more than at first.
+
+        Raises:
+            SubmitError: says what is asked for, and what there is.
+        """
+        job = request(demand.options, demand.needs, demand.seconds)
+        time = "time" if effective(demand.options).time else "the time that follows from timeout"
+        why = fitting.why_never(job, self.cluster, self._default_partition, time=time)
+        if why is not None:
+            raise SubmitError(
+                f"it could never start{', with what retry_scale adds' if more else ''}: {why}"
+            )
+
+    def _has_jobs(self) -> bool:
+        """Whether an earlier driver may have left jobs, which can be collected or cancelled."""
+        return self.root is not None and (self.root / JOBS).exists()
+
+    async def _ask_limits(self) -> limits.Limits:
+        """Ask the cluster what it allows; what it does not say is not known."""
+        config, partitions, who = await asyncio.gather(
+            self._told(limits.CONFIG), self._told(limits.PARTITIONS), self._told(limits.WHO)
+        )
+        answers = limits.Answers(config=config, partitions=partitions)
+        asked = effective(self.options.job)
+        if answers.limits(asked).accounting and who.strip():
+            answers.associations, answers.qos = await asyncio.gather(
+                self._told(limits.associations(who.strip())), self._told(limits.QOS)
+            )
+        return answers.limits(asked)
+
+    async def _told(self, argv: Sequence[str]) -> str:
+        try:
+            done = await self._client.call("limits", argv)
+        except TransportError:
+            return ""
+        return done.stdout.decode(errors="replace") if done.code == 0 else ""

@@ -1,0 +1,90 @@
+"""The driver of a sweep as a job of its own, as text: for login nodes that end long processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multirun_core._model.resources import Resources
+from multirun_core.backends import Job
+from multirun_core.errors import UsageError
+
+from multirun_slurm.arguments import effective
+from multirun_slurm.fitting import chosen
+from multirun_slurm.options import JobOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multirun_slurm.limits import Partition
+
+MARK = "MULTIRUN_SLURM_DRIVER"
+"""Holds the directory of the sweep that this process drives as a job."""
+
+_PATIENCE = 240  # seconds for the driver that sends it to close its segment of the journal
+_MOST_SECONDS = 7 * 86400.0
+_MEMORY_BYTES = 1 << 30
+
+
+def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence[Partition]) -> Job:
+    """Return the job that drives a sweep.
+
+    Args:
+        root: the sweep's directory.
+        token: what tells the job from others.
+        options: what its runs ask for: the driver goes where they go.
+        partitions: what there is.
+
+    Raises:
+        UsageError: only the script that began the sweep can carry on with it.
+    """
+    _check_resumable(root)
+    asked = effective(options)
+    own = JobOptions(
+        partition=asked.partition,
+        account=asked.account,
+        qos=asked.qos,
+        reservation=asked.reservation,
+    )
+    segment = max((root / "journal").glob("[0-9]*.jsonl"), key=lambda path: int(path.stem))
+    minutes = min((one.minutes for one in chosen(own, partitions)), default=math.inf)
+    command = [sys.executable, "-m", "multirun_core", "resume", str(root)]
+    body = "\n".join(
+        [
+            "mr_waited=0",
+            f'until tail -n 1 {shlex.quote(str(segment))} | grep -q \'"event": "close"\'; do',
+            f'    [ "$mr_waited" -lt {_PATIENCE} ] || break',
+            "    sleep 1",
+            "    mr_waited=$((mr_waited + 1))",
+            "done",
+            f"{MARK}={shlex.quote(str(root))}",
+            f"export {MARK}",
+            f"exec {shlex.join(command)}",
+        ]
+    )
+    return Job(
+        name=f"multirun-driver-{token}",
+        directory=str(root / "jobs" / token),
+        tasks=None,
+        body=body,
+        needs=Resources(cpus=1, memory_bytes=_MEMORY_BYTES),
+        seconds=min(_MOST_SECONDS, minutes * 60.0),
+        options=own,
+    )
+
+
+def _check_resumable(root: Path) -> None:
+    manifest: dict[str, Any] = json.loads((root / "multirun.json").read_bytes())
+    why = None
+    if "name" not in manifest["runner"]:
+        why = 'give the runner by its name, runner="slurm", with runner_options'
+    elif manifest["limits"].get("resources") or manifest["limits"].get("collect") is True:
+        why = "a function that only the script has says what runs need, or collects results"
+    if why is not None:
+        raise UsageError(
+            f"driver='job': the sweep cannot be carried on by its directory alone: {why}"
+        )
