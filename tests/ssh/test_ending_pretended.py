@@ -1,0 +1,157 @@
+"""Runs that are ended, or given up, at an awkward moment, on hosts that are directories."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from multirun_ssh.job import Job
+from multirun_ssh.ordering import order_job
+from multirun_ssh.station import Station
+from pretended import PretendedHosts, change_far_side, cut, mend
+
+from multirun_core import BackendError, ExitStatus, Run
+from multirun_ssh import runner, station
+
+pytestmark = pytest.mark.asyncio
+
+PROGRAM = [
+    "sh",
+    "-c",
+    ': > "$0/begun"; until test -e "$0/go"; do sleep 0.02; done; : > "$0/ended"',
+]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest_asyncio.fixture
+async def made(tmp_path: Path) -> AsyncIterator[PretendedHosts]:
+    """A runner with one host; its runs end when there is a file `go` in `tmp_path`."""
+    (tmp_path / "run").mkdir()
+    one = PretendedHosts(tmp_path / "hosts", hosts=["h1:2"], grace=3600.0)
+    yield one
+    await one.release()
+
+
+def the_station(made: PretendedHosts) -> Station:
+    assert made._pool is not None
+    return made._pool.stations[0]
+
+
+async def lost_on_its_way(made: PretendedHosts, tmp_path: Path) -> tuple[Station, Job]:
+    """Return a job that is to be sent anew, since its first start was not heard of."""
+    await made.ready()
+    there = the_station(made)
+    run = Run(cmd=[*PROGRAM, str(tmp_path)], cwd=tmp_path / "run")
+    job = order_job(run, there, made.limits(run), None)
+    job.state, job.grace = "sending", 0.0
+    there.busy += 1
+    there.jobs[job.token] = job
+    await there.audit.all(again=True)
+    assert job in there.starting.lane
+    return there, job
+
+
+async def test_a_host_that_is_given_up_may_still_begin_what_was_sent_to_it(
+    made: PretendedHosts, tmp_path: Path
+) -> None:
+    there, job = await lost_on_its_way(made, tmp_path)
+    there.give_up(5.0)
+    end = await job.done
+    assert end is not None
+    assert end.cause == "lost"
+    assert list(there.lost.values()) == [job]
+
+
+async def test_what_was_sent_once_is_not_taken_for_never_begun(
+    made: PretendedHosts, tmp_path: Path
+) -> None:
+    there, job = await lost_on_its_way(made, tmp_path)
+    await made._end(there, job)
+    assert job.done.done()
+    assert (end := job.done.result()) is not None
+    assert end.cause == "cancelled"
+
+
+async def test_a_second_interrupt_waits_no_longer_for_a_host_that_is_away(
+    made: PretendedHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "HURRIED_SECONDS", 1.0)
+    made.add([*PROGRAM, str(tmp_path)], tmp_path / "run")
+    gathering = asyncio.create_task(made.gather())
+    try:
+        await until((tmp_path / "begun").exists)
+        (job,) = the_station(made).jobs.values()
+        cut(tmp_path / "hosts", "h1")
+        gathering.cancel()
+        await until(lambda: job.ending)
+        made.hurry()
+        await asyncio.wait([gathering], timeout=15)
+        assert gathering.cancelled()
+    finally:
+        (tmp_path / "go").touch()
+        mend(tmp_path / "hosts", "h1")
+        await asyncio.wait([gathering])
+        await until((tmp_path / "ended").exists)
+
+
+async def test_a_second_interrupt_waits_no_longer_for_clearing_up(
+    made: PretendedHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station, "HURRIED_SECONDS", 1.0)
+    change_far_side(monkeypatch, "leave)\n", "leave)\n: >~/leaving; sleep 300\n")
+    made.add(["true"], tmp_path / "run")
+    gathering = asyncio.create_task(made.gather())
+    await until((tmp_path / "hosts/h1/leaving").exists)
+    made.hurry()
+    await asyncio.wait([gathering], timeout=15)
+    in_time = gathering.done()
+    await asyncio.wait([gathering])
+    assert in_time
+
+
+async def test_a_run_that_is_seen_to_begin_while_it_is_ended_did_begin(
+    made: PretendedHosts, tmp_path: Path
+) -> None:
+    """Also where it is cancelled once more meanwhile."""
+    run = Run(cmd=["true"], cwd=tmp_path)
+    job = Job(run, "h1", "/f/1", 1, "1", tmp_path, 1.0, state="sent")
+
+    async def carry_out(job: Job) -> ExitStatus | None:
+        return await asyncio.shield(job.done)
+
+    there = SimpleNamespace(
+        carry_out=carry_out,
+        hurried=None,
+        lost={},
+        starting=SimpleNamespace(lane=SimpleNamespace(drop=lambda job: False)),
+        ending=SimpleNamespace(lane=SimpleNamespace(put=lambda job: job.seen.set())),
+    )
+    seeing = asyncio.create_task(made._see_through(cast("Station", there), job))
+    await asyncio.sleep(0)
+    seeing.cancel()
+    await until(job.seen.is_set)
+    seeing.cancel()
+    await asyncio.sleep(0)
+    job.finish(ExitStatus(code=None, reason="cancelled"))
+    await asyncio.wait([seeing])
+    assert seeing.cancelled()
+    assert (run.status, run.attempts) == ("running", 1)
+
+
+async def test_what_another_runner_left_is_not_taken_for_dead(made: PretendedHosts) -> None:
+    run = Run(cmd=["true"], index=3)
+    run.handle = {"job": "4711", "number": 3}
+    with pytest.raises(BackendError, match=r"run 3 may be alive .*4711.*multirun cancel"):
+        await made.reattach(run)
+    with pytest.raises(BackendError, match="run 3 may be alive"):
+        await made.end_left([run])

@@ -1,0 +1,232 @@
+"""What the runner's options do, over real sshd."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from far_sweeps import Marks, forget_sweeps, going, runner, sweeps_left
+from ssh_bed import SSHBed
+from ssh_host import USER, Host
+
+from multirun_core import FileResource, Sweep, multirun
+from multirun_ssh import SSHRunner
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_by_others(hosts: list[Host]) -> None:
+    forget_sweeps(hosts)
+
+
+def carry_out(path: Path, made: SSHRunner, cmd: list[str], count: int = 4, **call: object) -> Sweep:
+    runs = [{"n": n} for n in range(count)]
+    return multirun(  # type: ignore[call-overload,no-any-return]
+        runs=runs, cmd=cmd, output_path=path, runner=made, progress=False, **call
+    )
+
+
+def test_runs_are_carried_out_on_several_hosts(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    program = 'hostname > where; printf %s "$MULTIRUN_PARAM_N" > results.json; echo out'
+    sweep = carry_out(tmp_path / "s", runner(bed, hosts), ["sh", "-c", program], 24)
+    assert sweep.results == list(range(24))
+    assert {run.host for run in sweep.runs} == {host.name for host in hosts}
+    assert all((run.cwd / "where").read_text().strip() == run.host for run in sweep.runs)
+    assert all(run.stdout.read_text() == "out\n" for run in sweep.runs)
+    assert [sweeps_left(host) for host in hosts] == [[]] * 4
+
+
+def test_a_normal_user_needs_no_installation_there(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    script = tmp_path / "simu late.py"
+    script.write_text(
+        "import sys\nfrom multirun_core import getRunParams, postRunResults\n"
+        "postRunResults({'n': 2 * getRunParams()['n'], 'where': sys.executable, (1, 2): {3j}})\n"
+    )
+    made = SSHRunner(
+        hosts=[f"{USER}@{host.name}" for host in hosts],
+        slots=2,
+        ssh_config=bed.ssh_config,
+        python=SYSTEM_PYTHON,
+    )
+    cmd = ["python", script.name]
+    sweep = carry_out(tmp_path / "s", made, cmd, input_files=[script])
+    assert sweep.results == [{"n": 2 * n, "where": SYSTEM_PYTHON, (1, 2): {3j}} for n in range(4)]
+    assert sweeps_left(hosts[0], USER) == []
+
+
+def test_setup_and_variables(tmp_path: Path, bed: SSHBed, hosts: list[Host]) -> None:
+    made = runner(
+        bed,
+        hosts[:1],
+        setup='tool() { echo "loaded $1"; }\nTOOL=$(tool "a b"); export TOOL\n',
+        env={"GIVEN": "it's $HOME\n"},
+    )
+    sweep = carry_out(tmp_path / "s", made, ["sh", "-c", 'printf "%s|%s" "$TOOL" "$GIVEN"'], 1)
+    assert sweep.runs[0].stdout.read_text() == "loaded a b|it's $HOME\n"
+
+
+def test_only_files_that_are_asked_for_come_back_and_the_rest_may_stay(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    made = runner(bed, hosts[:1], fetch=["*.csv"], keep_remote=True, remote_path="~/k ept")
+    program = "echo a > 'a b.csv'; echo b > big; echo 1 > results.json"
+    sweep = carry_out(tmp_path / "s", made, ["sh", "-c", program], 2)
+    assert sweep.results == [1, 1]
+    for run in sweep.runs:
+        names = sorted(path.name for path in run.cwd.iterdir())
+        assert names == ["a b.csv", "params.json", "results.json"]
+    kept = sorted(
+        path.read_text() for path in (hosts[0].home() / "k ept").glob("s-*/node1*/0*/big")
+    )
+    assert kept == ["b\n", "b\n"]
+
+
+def test_nothing_but_its_own_is_removed_there(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    place = bed.shared / "place of others"
+    (place / "other sweep").mkdir(parents=True)
+    (place / "file").write_text("precious")
+    sweep = carry_out(tmp_path / "s", runner(bed, hosts, remote_path=str(place)), ["true"], 8)
+    assert sweep.statistics.success_count == 8
+    assert sorted(path.name for path in place.iterdir()) == ["file", "other sweep"]
+
+
+def test_a_program_that_one_host_lacks_is_not_looked_for_by_a_run(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host], caplog: pytest.LogCaptureFixture
+) -> None:
+    programs = bed.shared / "pro grams"
+    programs.mkdir()
+    (programs / "mysim").write_text("#!/bin/sh\nhostname > where\n")
+    (programs / "mysim").chmod(0o755)
+    setup = f'test "$(hostname)" = node2 || PATH="{programs}:$PATH"'
+    made = runner(bed, hosts[:2], setup=setup)
+    sweep = carry_out(tmp_path / "s", made, ["mysim"], 8)
+    assert [(run.cwd / "where").read_text() for run in sweep.runs] == ["node1\n"] * 8
+    assert [run.attempts for run in sweep.runs] == [1] * 8
+    assert "node2 has no program 'mysim'" in caplog.text
+    sweep = carry_out(tmp_path / "t", runner(bed, hosts[:2]), ["mysim"], 2)
+    for run in sweep.runs:
+        assert (run.status, run.reason) == ("failure", "submit")
+        assert "node1 has no program 'mysim'" in str(run.message)
+        assert "node2 has no program 'mysim'" in str(run.message)
+
+
+def test_a_link_to_what_a_host_has_not_got_fails_the_run(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    data = tmp_path / "data"
+    data.write_text("x")
+    hosts[0].inside("mount", "-t", "tmpfs", "tmpfs", str(tmp_path))
+    try:
+        sweep = carry_out(
+            tmp_path / "s",
+            runner(bed, hosts[:1]),
+            ["sh", "-c", "echo x > began"],
+            2,
+            input_files=[FileResource(data, "link")],
+        )
+    finally:
+        hosts[0].inside("umount", str(tmp_path))
+    for run in sweep.runs:
+        assert (run.status, run.reason) == ("failure", "staging")
+        assert str(data) in str(run.message)
+        assert "node1" in str(run.message)
+        assert not (run.cwd / "began").exists()
+
+
+def test_slots_are_those_of_each_host(tmp_path: Path, bed: SSHBed, hosts: list[Host]) -> None:
+    marks = Marks(bed, "slots")
+    made = SSHRunner(hosts=["node1:3", "node2", "node3:1"], slots=2, ssh_config=bed.ssh_config)
+    with going(marks, tmp_path / "s", 12, made) as sweep:
+        sweep.until(lambda: len(marks.executions()) == 6)
+        assert [len(marks.on(host)) for host in hosts[:3]] == [3, 2, 1]
+        marks.go()
+        assert sweep.wait().statistics.success_count == 12
+
+
+def test_slots_are_by_default_the_cpus_of_each_host(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    marks = Marks(bed, "slots by CPUs")
+    hosts[1].restart_sshd("SetEnv OMP_NUM_THREADS=1")  # which nproc heeds, and slots do not
+    cpus = int(hosts[0].inside("env", "-u", "OMP_NUM_THREADS", "nproc"))
+    made = SSHRunner(hosts=["node1", "node2"], ssh_config=bed.ssh_config)
+    with going(marks, tmp_path / "s", 2 * cpus + 4, made) as sweep:
+        sweep.until(lambda: len(marks.executions()) >= 2 * cpus)
+        assert [len(marks.on(host)) for host in hosts[:2]] == [cpus, cpus]
+        marks.go()
+        assert sweep.wait().statistics.success_count == 2 * cpus + 4
+
+
+def test_nothing_is_copied_in_a_file_system_that_all_share(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    marks = Marks(bed, "nothing is copied")
+    data = tmp_path / "data"
+    data.write_text("from here")
+    program = f"pwd > where; cat data >> where; {marks.program[2]}"
+    made = runner(bed, hosts[:2], shared_filesystem=True)
+    call = {"cmd": ["sh", "-c", program, *marks.program[3:]], "input_files": [data]}
+    with going(marks, bed.shared / "swe ep", 4, made, **call) as sweep:
+        sweep.until(lambda: len(marks.executions()) == 4)
+        for host in hosts[:2]:
+            there = list((host.home() / ".cache" / "multirun").rglob("*"))
+            assert "far.sh" in {path.name for path in there}
+            assert not {"data", "where", "order"} & {path.name for path in there}
+            links = [path for path in there if path.is_symlink()]
+            assert len(links) == 2  # by which a guard would find them
+        marks.go()
+        runs = sweep.wait().runs
+    assert [(run.cwd / "where").read_text() for run in runs] == [
+        f"{run.cwd}\nfrom here" for run in runs
+    ]
+    assert sweep.wait().results == list(range(4))
+
+
+def test_hundreds_of_slots_need_one_connection(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    """More than the sessions that sshd allows on one, and than it would let log in at once."""
+    count = 300
+    marks = Marks(bed, "many slots")
+    gate = marks.folder / "gate"
+    os.mkfifo(gate)
+    program = 'echo x > "$0/run-$MULTIRUN_INDEX"; read -r go < "$0/gate"; echo 1 > results.json'
+    opened = os.open(gate, os.O_RDWR)  # runs that wait cost nothing
+    try:
+        with going(
+            marks,
+            tmp_path / "s",
+            count,
+            runner(bed, hosts[:1], slots=count),
+            cmd=["sh", "-c", program, str(marks.folder)],
+        ) as sweep:
+            try:
+                sweep.until(lambda: len(list(marks.folder.glob("run-*"))) == count)
+                assert len(hosts[0].processes("sshd: root@notty")) == 1
+            finally:
+                os.write(opened, b"\n" * count)  # each takes one
+            assert sweep.wait().results == [1] * count
+    finally:
+        os.close(opened)
+
+
+def test_quick_hosts_do_what_a_slow_one_has_no_time_for(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    marks = Marks(bed, "a slow host")
+    with going(marks, tmp_path / "s", 40, runner(bed, hosts[:3])) as sweep:
+        sweep.until(lambda: len(marks.executions()) == 6)
+        held = marks.on(hosts[0])
+        marks.go(*(set(range(40)) - set(held)))
+        sweep.until(lambda: len(marks.lines("end")) == 38)
+        assert marks.on(hosts[0]) == held
+        marks.go()
+        assert sweep.wait().results == list(range(40))
