@@ -1,0 +1,247 @@
+"""What is refused because it could never start, and how much of a job a node holds: pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multirun_core._model.run import Run
+from multirun_core._runners.scheduler.submission import Demand
+from multirun_core.errors import SubmitError, UsageError
+from multirun_slurm.arguments import effective
+from multirun_slurm.fitting import check, chosen, longest
+from multirun_slurm.limits import Limits, read_partitions
+from multirun_slurm.options import JobOptions
+from multirun_slurm.runner import SlurmRunner
+from multirun_slurm.scheduler import SlurmScheduler
+from slurm_cluster import SlurmCluster, wait_until
+
+from multirun_core import Resources
+
+CLUSTER = """\
+main*|infinite|64|100000|2|(null)
+main*|infinite|64|100000|1|(null)
+main*|infinite|128|50000|4|(null)
+short|1:00:00|16|32000|10|(null)
+gpu|2-00:00:00|32|256000|3|gpu:a100:4(S:0-1),shard:8
+closed|1:00|4|1000|0|(null)
+"""
+MIB = 1 << 20
+
+
+def partitions_of(printed: str = CLUSTER) -> Limits:
+    return Limits(partitions=read_partitions(printed))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"partition": "nope"}, "no partition 'nope'; there are: closed, gpu, main, short"),
+        ({"cpus_per_task": 129}, "but no node of partition 'main' has more than 128"),
+        ({"cpus_per_task": 20, "partition": "short"}, "has more than 16; give fewer cpus_per_task"),
+        ({"mem": "120G"}, "needs 122880 MiB on one node"),
+        ({"mem_per_cpu": "2G", "cpus_per_task": 60}, "needs 122880 MiB"),
+        ({"cpus_per_task": 100, "mem": "80G"}, "no node of partition 'main' has both"),
+        ({"time": "1:00:01", "partition": "short"}, "time is 01:01:00, but partition 'short' all"),
+        ({"time": "3-0", "partition": "short,gpu"}, "partition 'main' would do"),
+        ({"ntasks_per_node": 20, "cpus_per_task": 10}, "needs 200 CPUs"),
+        ({"nodes": 1, "ntasks": 200}, "needs 200 CPUs"),
+        ({"ntasks": 705}, "705 tasks with 1 CPUs each, but all nodes of partition 'main' together"),
+        ({"ntasks": 8, "cpus_per_task": 65}, "room for 4"),
+        ({"ntasks": 4, "cpus_per_task": 65, "mem": "60G"}, "has both"),
+        ({"ntasks": 8, "ntasks_per_node": 1}, "room for 7"),
+        ({"ntasks": 600, "mem_per_cpu": "1G"}, "room for 384"),
+        ({"sbatch_args": ["-p", "short"], "time": 90}, "partition 'short' allows 01:00:00"),
+        ({"sbatch_args": ["--time=2:00:00"], "partition": "short"}, "time is 02:00:00"),
+        ({"sbatch_args": ["-n1000"]}, "1000 tasks"),
+        ({"sbatch_args": ["--mem", "900G"], "mem": "1G"}, "needs 921600 MiB"),
+    ],
+)  # fmt: skip
+def test_what_could_never_start_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check(JobOptions(**options), partitions_of())
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cpus_per_task": 128},
+        {"cpus_per_task": 64, "mem": 100_000},
+        {"time": 10**6},
+        {"partition": "short", "time": 60},
+        {"partition": ["short", "gpu"], "time": "1-0", "cpus_per_task": 32},
+        {"ntasks": 704},
+        {"ntasks": 4, "cpus_per_task": 65},
+        {"partition": "closed", "cpus_per_task": 100, "time": 1},  # it has no nodes yet
+        {"partition": "short", "time": 90, "sbatch_args": ["-p", "gpu"]},
+        {"partition": "short", "time": 90, "sbatch_args": ["--part=gpu"]},
+        {"partition": "short", "time": 90, "sbatch_args": ["-t30"]},
+        {"cpus_per_task": 200, "sbatch_args": ["--cpus-per-task", "2"]},
+        {"ntasks": 1000, "sbatch_args": ["--overcommit"]},
+        {"mem_per_cpu": "200G", "sbatch_args": ["--mem=0"]},
+    ],
+)
+def test_what_can_start_passes(options: dict[str, Any]) -> None:
+    check(JobOptions(**options), partitions_of())
+
+
+def test_nothing_is_refused_where_nothing_is_known() -> None:
+    check(JobOptions(cpus_per_task=10**6, time=10**6, partition="any"), Limits())
+
+
+def test_a_qos_may_let_jobs_go_over_the_time() -> None:
+    there = Limits(partitions=read_partitions(CLUSTER), overrides_time=True)
+    check(JobOptions(partition="short", time=99), there)
+
+
+def test_the_environment_names_a_partition() -> None:
+    there = partitions_of()
+    with pytest.raises(UsageError, match="'short' allows 01:00:00"):
+        check(JobOptions(time=90), there, "short")
+    check(JobOptions(time=90, partition="gpu"), there, "short")
+    check(JobOptions(time=90, sbatch_args=["-pgpu"]), there, "short")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["-p", "a,b"], {"partition": "a,b"}),
+        (["--partition", "a"], {"partition": "a"}),
+        (["--comment", "x", "--qos=high", "-A=b"], {"qos": "high", "account": "=b"}),
+        (["--time=0"], {"time": None}),
+        (["-t", "UNLIMITED"], {"time": None}),
+        (["--mem-per-cpu=1G"], {"mem_per_cpu": 1024, "mem": None}),
+        (["-c", "many"], {"cpus_per_task": None}),
+        (["-N2-4", "-n", "8"], {"nodes": "2-4", "ntasks": 8}),
+        (["--ntasks-per-node=4"], {"ntasks_per_node": 4}),
+        (["-O", "-p", "a"], {"partition": "a"}),
+        (["--p=a"], {}),  # ambiguous
+        (["-p"], {"partition": None}),
+    ],
+)
+def test_what_sbatch_args_say_counts(arguments: list[str], changes: dict[str, Any]) -> None:
+    options = JobOptions(sbatch_args=arguments, time=5, mem=100, partition="main")
+    expected = {"time": 5, "mem": 100, "partition": "main", **changes}
+    assert effective(options) == JobOptions(**expected, sbatch_args=() if changes else arguments)
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=33))))
+def test_no_argument_breaks_it(arguments: list[str]) -> None:
+    try:
+        options = JobOptions(sbatch_args=[one for one in arguments if one.strip()])
+    except UsageError:
+        return
+    effective(options)
+
+
+def test_the_shortest_limit_of_the_partitions_that_can_hold_a_run() -> None:
+    there = read_partitions(CLUSTER)
+
+    def limit(partition: str | None, seconds: float) -> float | None:
+        return longest(chosen(JobOptions(partition=partition), there), seconds)
+
+    assert limit("short", 60) == 3600
+    assert limit("short,gpu", 60) == 3600
+    assert limit("gpu,short", 7200) == 2 * 86400
+    assert limit("short", 7200) is None
+    assert limit(None, 60) is None
+    assert limit("gone", 60) is None
+    assert longest([], 60) is None
+    assert math.inf not in (limit("main", 1), limit("main", math.inf))
+
+
+# What the runner makes of it.
+
+
+def runner(printed: str = CLUSTER, **options: Any) -> SlurmRunner:
+    made = SlurmRunner(**options)
+    made.cluster = partitions_of(printed)
+    return made
+
+
+def test_as_many_runs_at_once_as_one_node_of_the_partition_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def at_once(pack: int, memory: str | None = None, cpus: int | None = None, **more: Any) -> int:
+        one = runner(pack=pack, mem=memory, cpus_per_task=cpus, **more)
+        return one.at_once(one.demand(Run(), memory=1, seconds=1), pack)
+
+    monkeypatch.delenv("SBATCH_PARTITION", raising=False)
+    assert at_once(1000) == 128
+    assert at_once(1000, partition="short") == 16
+    assert at_once(1000, sbatch_args=["-p", "short"]) == 16
+    assert at_once(8) == 8
+    assert at_once(1000, cpus=4, pack_cpus=30) == 7
+    # No node has the CPUs of one kind and the memory of the other.
+    assert at_once(1000, "1000M") == 64
+    assert at_once(1000, "10000M") == 10
+    assert at_once(1000, cpus=2, mem_per_cpu="1000M") == 32
+    assert at_once(1000, partition="closed") == 1000  # nothing is known of its nodes
+    monkeypatch.setenv("SBATCH_PARTITION", "short")
+    assert at_once(1000) == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resources": {"cpus": 1000}}, "never start: a run needs 1000 CPUs"),
+        ({"resources": {"memory": "300GiB"}, "partition": "gpu"}, "needs 307200 MiB"),
+        ({"timeout": 7200, "partition": "short"}, "the time that follows from timeout is 02:02:00"),
+        ({"time": 50, "partition": "short", "scale": 2}, "what retry_scale adds: time is 01:40:00"),
+        ({"mem": "20G", "partition": "short", "scale": 2}, "retry_scale adds: a run needs 40960"),
+        ({"per_run": lambda p: {"cpus_per_task": 999}}, "999 CPUs"),
+    ],
+)
+def test_the_request_as_a_whole_is_held_against_the_cluster(
+    options: dict[str, Any], words: str
+) -> None:
+    needs, scale = options.pop("resources", None), options.pop("scale", 1)
+    one = runner(**options)
+    if needs is not None:
+        one.policy = type(one.policy)(resources=lambda params: needs)
+    with pytest.raises(SubmitError) as caught:
+        one.demand(Run(params=json.dumps({"n": 1})), memory=scale, seconds=scale)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mem", "mem_per_cpu", "mem_per_gpu"])
+def test_a_further_attempt_gets_more_memory_however_it_is_given(name: str) -> None:
+    one = runner(**{name: "100M", "retry_scale": {"mem": 2}})
+    demand = one.demand(Run(), memory=2, seconds=1)
+    assert getattr(demand.options, name) == 200
+    assert getattr(one.demand(Run(), memory=1, seconds=1).options, name) == "100M"
+    assert demand.needs.memory_bytes == (200 * MIB if name == "mem" else None)
+
+
+def test_runs_with_gpus_or_nodes_go_alone() -> None:
+    one = runner(pack=4, per_run=lambda p: p)
+
+    def demand(**params: Any) -> Demand:
+        return one.demand(Run(params=json.dumps(params)), memory=1, seconds=1)
+
+    assert not demand().alone
+    assert demand(nodes=2).alone
+    assert demand(gpus=1, partition="gpu").alone
+    one.policy = type(one.policy)(resources=lambda params: {"gpus": 1})
+    assert demand().alone
+    assert demand().needs == Resources(gpus=1)
+
+
+def test_the_real_cluster_never_starts_more_tasks_than_it_has_cpus(slurm: SlurmCluster) -> None:
+    done = slurm.run("sbatch", "--parsable", "-n257", stdin="#!/bin/sh\ntrue\n", check=False)
+    if done.returncode:
+        assert "configuration is not available" in done.stderr
+        return
+    job = done.stdout.strip()
+    states = SlurmScheduler().states
+    status = SlurmScheduler().status([job])
+    wait_until(
+        lambda: states(slurm.run(*status).stdout)[job].hopeless,
+        lambda: f"a job without hope: {slurm.show(job)}",
+    )

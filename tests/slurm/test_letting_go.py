@@ -1,0 +1,102 @@
+"""Sweeps that go on without the process that began them; on a real cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_cluster import ClusterOptions, SlurmCluster
+from slurm_sweeps import BEGIN, POST, began, call, executions, start_driver, told, wait_until
+from sweeps import events
+
+from multirun_core import Sweep, UsageError
+
+
+@pytest.fixture
+def cluster(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    for name, value in slurm.env.items():
+        monkeypatch.setenv(name, value)
+    return slurm
+
+
+def until(go: Path) -> str:
+    return f"until test -e {go}; do sleep 0.1; done; "
+
+
+def test_a_detached_call_returns_and_a_resume_collects(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script, options = BEGIN + until(go) + POST, {"detach": True}
+    sweep = call(root, script, 5, options=options)
+    assert {run.status for run in sweep.runs} == {"pending"}, told(sweep)
+    assert events(root)[-1]["outcome"] == "detached"
+    assert sweep.detached
+    assert len(cluster.jobs()) >= 1
+    go.touch()
+    sweep = call(root, script, 5, options=options)
+    assert sweep.results == [1] * 5, told(sweep)
+    assert dict(executions(root)) == dict.fromkeys(range(5), 1)
+
+
+def test_what_does_not_fit_is_not_detached(cluster: SlurmCluster, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"10 runs .* 4 jobs .* 6 do not fit"):
+        call(tmp_path / "s", POST, 10, options={"detach": True, "max_jobs": 4})
+    assert cluster.jobs() == []
+
+
+def test_runs_that_share_no_job_are_counted_so_before_they_are_detached(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    options = {"detach": True, "max_jobs": 4, "pack": 4}
+    two_nodes = {"per_run": lambda params: {"nodes": 2}}
+    with pytest.raises(UsageError, match=r"8 runs .* in 8 jobs, .* 4 jobs .* 4 do not fit"):
+        call(tmp_path / "alone", POST, 8, options={**options, **two_nodes})
+    assert cluster.jobs() == []
+    sweep = call(tmp_path / "packed", POST, 8, options=options)
+    assert sweep.detached
+
+
+def test_jobs_that_are_in_the_queue_are_counted_before_others_are_detached(
+    make_slurm: Callable[[ClusterOptions], SlurmCluster],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    small = make_slurm(ClusterOptions(nodes=1, max_jobs=12))
+    for name, value in small.env.items():
+        monkeypatch.setenv(name, value)
+    small.submit("true", "--hold", "--array=0-7")
+    with pytest.raises(UsageError, match=r"5 runs .* no more than 3 jobs .* 2 do not fit"):
+        call(tmp_path / "s", POST, 5, options={"detach": True})
+    assert call(tmp_path / "few", POST, 3, options={"detach": True}).detached
+
+
+def test_an_interrupt_can_leave_the_jobs_alone(cluster: SlurmCluster, tmp_path: Path) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script, options = BEGIN + until(go) + POST, {"on_interrupt": "detach"}
+    driver = start_driver(root, script, 3, options=options)
+    wait_until(began(root, 3), "three runs")
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(60) == -signal.SIGINT
+    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
+    assert len(cluster.jobs()) >= 1
+    go.touch()
+    sweep = call(root, script, 3, options=options)
+    assert sweep.results == [1] * 3, told(sweep)
+    assert dict(executions(root)) == dict.fromkeys(range(3), 1)
+
+
+def test_the_driver_is_a_job_itself(cluster: SlurmCluster, tmp_path: Path) -> None:
+    root = tmp_path / "s w"
+    sweep = call(root, BEGIN + POST, 4, options={"driver": "job"}, env={"A": "b"})
+    assert {run.status for run in sweep.runs} == {"pending"}, told(sweep)
+    wait_until(
+        lambda: {run.status for run in Sweep.open(root).runs} == {"success"},
+        lambda: f"all runs: {[path.read_text() for path in root.glob('jobs/*/out')]}",
+    )
+    assert Sweep.open(root).results == [1] * 4
+    wait_until(lambda: events(root)[-1]["event"] == "close", "the end of the driver")
+    assert (root / "journal" / "0002.jsonl").exists()

@@ -1,0 +1,342 @@
+"""From the laptop: the cluster is reached by a login node, over a real sshd."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from login_node import LoginNode
+from multirun_core.errors import BackendError, UsageError
+from multirun_core.testing.promises import HOSTILE
+from multirun_slurm.runner import SlurmRunner
+from slurm_cluster import SlurmCluster
+from slurm_sweeps import BEGIN, POINTS, POST, call, executions, start_driver, told, wait_until
+from ssh_bed import may_make_namespaces
+from sweeps import events
+
+from multirun_core import multirun
+
+_APART = """
+import json, sys
+from slurm_sweeps import call, told
+order = json.loads(sys.stdin.read())
+sweep = call(**order)
+assert sweep.results == [1, 1, 1], told(sweep)
+assert [(run.cwd / "out").read_text() for run in sweep.runs] == ["0\\n", "1\\n", "2\\n"]
+"""
+
+
+def test_driver_and_jobs_see_nothing_of_each_other(login_node: LoginNode, tmp_path: Path) -> None:
+    """The sweep is in a file system of the driver's alone; what is there is hidden from it."""
+    if not may_make_namespaces():
+        pytest.skip("mounts of a driver's own need root with CAP_SYS_ADMIN")
+    private = tmp_path / "private"
+    private.mkdir()
+    mounts = 'mount -t tmpfs tmpfs "$1" && mount -t tmpfs tmpfs "$2" && shift 2 && exec "$@"'
+    argv = ["unshare", "--mount", "sh", "-c", mounts, "sh", str(private), str(login_node.home)]
+    script = "echo {n} > out; " + POST
+    order = {
+        "root": str(private / "s"),
+        "script": script,
+        "count": 3,
+        "options": login_node.options,
+    }
+    done = subprocess.run(
+        [*argv, sys.executable, "-c", _APART],
+        input=json.dumps(order),
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(private.iterdir())
+    assert login_node.sweeps() == []
+
+
+@pytest.mark.parametrize("transport", ["asyncssh", "openssh"])
+def test_runs_are_carried_there_and_back_in_few_calls(
+    transport: str, login_node: LoginNode, tmp_path: Path
+) -> None:
+    (tmp_path / HOSTILE).mkdir()
+    root = tmp_path / HOSTILE / "s w"
+    shared, own = tmp_path / "shared input", tmp_path / "it's $mine"
+    shared.write_text("all the same\n" * 4000)
+    own.write_text("own\n")
+    options = {**login_node.options, "transport": transport}
+    runner = SlurmRunner(poll_interval=0.5, **options)
+    sweep = multirun(
+        runs=[{"n": n} for n in range(30)],
+        cmd=[
+            "sh",
+            "-c",
+            "pwd > where; wc -c < 'shared input' > size; cat \"it's \\$mine\"; echo e >&2; "
+            "mkdir -p sub; echo {n} > sub/out; " + POST,
+        ],
+        input_files=[shared, own],
+        output_path=root,
+        runner=runner,
+        progress=False,
+    )
+    assert sweep.results == [1] * 30, told(sweep)
+    for run in sweep.runs:
+        assert (run.cwd / "sub" / "out").read_text() == f"{run.params['n']}\n"
+        assert (run.cwd / "size").read_text().strip() == "52000"
+        assert (run.cwd / "stdout.txt").read_text() == "own\n"
+        assert (run.cwd / "stderr.txt").read_text() == "e\n"
+        where = Path((run.cwd / "where").read_text().strip())
+        assert where.is_relative_to(login_node.home)
+        assert run.host is not None
+        assert run.host.startswith("n")
+    assert runner.calls["submit"] == 1
+    assert login_node.sweeps() == []
+
+
+def test_what_a_program_imports_in_a_run_is_there(login_node: LoginNode, tmp_path: Path) -> None:
+    program = (
+        "import multirun_core as m, sys; "
+        "m.postRunResults({'n': m.getRunParams()['n'], 'from': m.__file__})"
+    )
+    sweep = multirun(
+        runs=[{"n": 7}],
+        cmd=["python", "-c", program],
+        output_path=tmp_path / "s",
+        runner="slurm",
+        runner_options={"python": "/usr/bin/python3", **login_node.options},
+        progress=False,
+    )
+    (run,) = sweep.runs
+    assert run.status == "success", (run.reason, run.message, (run.cwd / "stderr.txt").read_text())
+    assert run.result["n"] == 7
+    assert run.result["from"].startswith(str(login_node.home))
+
+
+def test_a_link_that_is_lost_for_a_while_changes_no_verdict(
+    login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
+) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
+    driver = start_driver(root, script, 3, options={**login_node.options, "file_grace": 1.0})
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    login_node.stop()
+    go.touch()
+    wait_until(lambda: not slurm.run("squeue", "-h").stdout.strip(), "the end of all jobs")
+    with pytest.raises(subprocess.TimeoutExpired):
+        driver.wait(3)  # nothing that is sent arrives, and nothing is concluded from that
+    login_node.start()
+    assert driver.wait(120) == 0
+    sweep = call(root, script, 3, options=login_node.options)
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+
+
+@pytest.mark.long
+def test_a_login_node_that_is_silent_for_a_while_changes_no_verdict(
+    login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
+) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
+    options = {**login_node.options, "file_grace": 1.0, "connect_timeout": 5.0}
+    driver = start_driver(root, script, 3, options=options)
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    login_node.fall_silent()
+    try:
+        go.touch()
+        wait_until(lambda: not slurm.run("squeue", "-h").stdout.strip(), "the end of all jobs")
+        with pytest.raises(subprocess.TimeoutExpired):
+            driver.wait(30)  # it has noticed, and cannot connect anew; nothing is concluded
+    finally:
+        login_node.speak()
+    assert driver.wait(120) == 0
+    sweep = call(root, script, 3, options=login_node.options)
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+
+
+def test_an_interrupted_driver_without_a_link_gives_up_and_is_followed_by_another(
+    login_node: LoginNode, tmp_path: Path
+) -> None:
+    """Ending jobs is not waited for for ever; the next driver finds them as they are."""
+    root, go = tmp_path / "s", tmp_path / "go"
+    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
+    options = {**login_node.options, "grace": 1.0, "connect_timeout": 5.0}
+    driver = start_driver(root, script, 3, options=options)
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    login_node.stop()
+    driver.send_signal(signal.SIGINT)
+    driver.wait(100)
+    login_node.start()
+    go.touch()
+    sweep = call(root, script, 3, options=options)
+    assert [run.status for run in sweep.runs] == ["success"] * 3, told(sweep)
+    assert [run.attempts for run in sweep.runs] == [1] * 3
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert login_node.sweeps() == []
+
+
+def test_a_driver_that_is_asked_twice_leaves_a_silent_login_node_in_good_order(
+    login_node: LoginNode, tmp_path: Path
+) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
+    driver = start_driver(root, script, 3, options=login_node.options)
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    login_node.fall_silent()
+    try:
+        driver.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            driver.wait(3)  # it may speak again
+        driver.send_signal(signal.SIGINT)
+        driver.wait(30)
+        assert events(root)[-1]["event"] == "close"
+    finally:
+        login_node.speak()
+    go.touch()
+    sweep = call(root, script, 3, options=login_node.options)
+    assert [run.status for run in sweep.runs] == ["success"] * 3, told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+
+
+def test_a_killed_drivers_runs_are_adopted_and_come_back(
+    login_node: LoginNode, tmp_path: Path
+) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
+    driver = start_driver(root, script, 4, options=login_node.options)
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 4, "four runs")
+    driver.kill()
+    driver.wait()
+    with pytest.raises(BackendError, match="carry on with login='cluster'"):
+        call(root, script, 4)
+    go.touch()
+    sweep = call(root, script, 4, options=login_node.options)
+    assert sweep.results == [1] * 4, told(sweep)
+    assert dict(executions(root)) == dict.fromkeys(range(4), 1)
+    assert [run.attempts for run in sweep.runs] == [1] * 4
+    assert login_node.sweeps() == []
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_the_driver_is_killed_around_sbatch_over_there(
+    point: str, login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
+) -> None:
+    root, pid, fake = tmp_path / "s", tmp_path / "pid", tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!/bin/sh\nreal=/usr/bin/sbatch\n"
+        f'mkdir {tmp_path}/once 2>/dev/null || exec $real "$@"\n'
+        f"until test -s {pid}; do sleep 0.05; done; driver=$(cat {pid})\n{POINTS[point]}\n"
+    )
+    fake.chmod(0o755)
+    assert login_node.host is not None
+    login_node.host.restart_sshd(
+        f"SetEnv HOME={login_node.home} SLURM_CONF={slurm.conf} "
+        f"PATH={fake.parent}:/usr/bin:/bin:/usr/sbin"
+    )
+    script = BEGIN + POST
+    driver = start_driver(root, script, 3, options=login_node.options)
+    pid.write_text(str(driver.pid))
+    assert driver.wait(60) == -9
+    sweep = call(root, script, 3, options=login_node.options)
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert [run.attempts for run in sweep.runs] == [1, 1, 1]
+
+
+def test_an_sbatch_whose_link_is_lost_submits_once(
+    login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
+) -> None:
+    """The link breaks while sbatch is slow: what it did is found when the link is back."""
+    root, fake = tmp_path / "s", tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\nmkdir {tmp_path}/once 2>/dev/null || exec /usr/bin/sbatch "$@"\n'
+        f'until test -e {tmp_path}/on; do sleep 0.1; done; exec /usr/bin/sbatch "$@"\n'
+    )
+    fake.chmod(0o755)
+    assert login_node.host is not None
+    login_node.host.restart_sshd(
+        f"SetEnv HOME={login_node.home} SLURM_CONF={slurm.conf} PATH={fake.parent}:/usr/bin:/bin"
+    )
+    script = BEGIN + POST
+    driver = start_driver(root, script, 3, options=login_node.options)
+    wait_until((tmp_path / "once").exists, "sbatch")
+    login_node.stop()
+    (tmp_path / "on").touch()
+    login_node.start()
+    assert driver.wait(120) == 0
+    sweep = call(root, script, 3, options=login_node.options)
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    names = slurm.run("squeue", "-h", "-t", "all", "-o", "%F %j").stdout.split("\n")
+    (token,) = [path.name for path in (root / "jobs").iterdir()]
+    assert len({line for line in names if token in line}) == 1
+
+
+def test_runs_are_let_go_and_collected_later(login_node: LoginNode, tmp_path: Path) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script = BEGIN + f"until test -e {go}; do sleep 0.1; done; " + POST
+    sweep = call(root, script, 3, options={**login_node.options, "detach": True})
+    assert sweep.statistics.complete_count == 0
+    assert len(login_node.sweeps()) == 1
+    go.touch()
+    sweep = call(root, script, 3, options=login_node.options)
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert login_node.sweeps() == []
+
+
+def test_an_interrupted_driver_ends_its_jobs_and_brings_what_they_left(
+    login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
+) -> None:
+    root = tmp_path / "s"
+    deaf = f"trap '' TERM; echo half > left; touch {tmp_path}/up-{{n}}; while :; do sleep 1; done"
+    driver = start_driver(root, deaf, 3, options={**login_node.options, "grace": 1.0})
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    driver.send_signal(signal.SIGINT)
+    driver.wait(100)
+    assert not slurm.run("squeue", "-h").stdout.strip()
+    assert [path.read_text() for path in sorted(root.glob("runs/*/left"))] == ["half\n"] * 3
+    assert login_node.sweeps() == []
+
+
+def test_all_that_a_killed_driver_left_is_ended(
+    login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
+) -> None:
+    root = tmp_path / "s"
+    script = BEGIN + f"touch {tmp_path}/up-{{n}}; sleep 600"
+    driver = start_driver(root, script, 3, options=login_node.options)
+    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    driver.kill()
+    driver.wait()
+    done = slurm.run(
+        str(Path(sys.executable).with_name("multirun")),
+        "cancel",
+        str(root),
+        within=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not slurm.run("squeue", "-h").stdout.strip()
+
+
+def test_what_can_not_work_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, login_node: LoginNode
+) -> None:
+    with pytest.raises(UsageError, match="remote_path is given, but no login"):
+        SlurmRunner(remote_path="/scratch")
+    with pytest.raises(UsageError, match="driver='job' and login"):
+        SlurmRunner(driver="job", **login_node.options)
+    login_node.stop()
+    with pytest.raises(BackendError, match="login='cluster' cannot be used"):
+        call(tmp_path / "s", "true", options={**login_node.options, "connect_timeout": 3.0})
+
+
+def test_without_multirun_ssh_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "multirun_ssh.transports", None)
+    with pytest.raises(UsageError, match=r'pip install "multirun-core\[ssh\]"'):
+        SlurmRunner(login="cluster")
