@@ -20,6 +20,11 @@ def run_directory(parent: Path, params: dict[str, Any] | None = None) -> Path:
     return directory
 
 
+def names(directory: Path) -> set[str]:
+    """Return what was posted in a run directory, or left there."""
+    return {path.name for path in directory.iterdir()} - {"params.json"}
+
+
 def environment(directory: Path | None, attempt: int | None = None, **more: str) -> dict[str, str]:
     """Return the environment of a run's program."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MULTIRUN_")}

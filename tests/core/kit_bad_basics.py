@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -399,6 +400,17 @@ class WaitsInside(Simple):
 # What is left.
 
 
+class Sweeps(ParallelLocalRunner):
+    """Removes directories that the program has made, in the belief that nobody needs them."""
+
+    async def execute(self, run: Run) -> ExitStatus:
+        end = await super().execute(run)
+        for name in run.cwd.iterdir():
+            if name.is_dir() and name.name != ".multirun":
+                shutil.rmtree(name)
+        return end
+
+
 class LeavesProcesses(Simple):
     def ended(self, run: Run, end: ExitStatus) -> ExitStatus:
         process = subprocess.Popen(["sleep", "60"], cwd=run.cwd)
@@ -488,6 +500,7 @@ BAD: dict[str, tuple[type[TaskRunner], dict[str, Any]]] = {
     "test_a_failed_run_is_tried_again": (AlwaysTheFirst, {}),
     "test_a_run_is_tried_no_more_often_than_asked": (TriesByItself, {}),
     "test_a_further_attempt_starts_clean": (BringsBack, {}),
+    "test_a_further_attempt_finds_its_checkpoints": (Sweeps, {}),
     "test_too_many_failures_stop_the_sweep": (Unlimited, {}),
     "test_states_are_journaled": (ChangesItsMind, {}),
     "test_a_run_that_goes_on_is_journaled_as_running": (StartsLate, HURRIED),

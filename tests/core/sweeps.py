@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from multirun_core._sweep import segment
 from multirun_core._sweep.layout import JOURNAL
+
+from multirun_core import AbstractRunner, Run, RunStatistics
 
 # Leaves a mark for each execution and posts twice its parameter, as any language could.
 PROGRAM = [
@@ -68,3 +74,52 @@ def processes_with(text: str) -> dict[int, str]:
         except OSError:
             continue
     return found
+
+
+@contextmanager
+def script(code: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a script whose output is read; kill it in the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class ThreeMethods(AbstractRunner):
+    """The specification's three methods and no more; starts runs in `add` or in `gather`."""
+
+    def __init__(self, *, lazily: bool = False) -> None:
+        self.lazily = lazily
+        self.runs: list[Run] = []
+        self._waiting: list[tuple[Run, list[str], Path]] = []
+
+    def computeStatistics(self) -> RunStatistics:
+        return RunStatistics(total_count=len(self.runs))
+
+    def add(self, cmd: list[str], cwd: Path = Path()) -> Run:
+        run = Run()
+        self.runs.append(run)
+        if self.lazily:
+            self._waiting.append((run, cmd, cwd))
+        else:
+            run.task = asyncio.get_running_loop().create_task(self._one(run, cmd, cwd))
+        return run
+
+    async def _one(self, run: Run, cmd: list[str], cwd: Path) -> None:
+        run.status = "running"
+        process = await asyncio.create_subprocess_exec(*cmd, cwd=cwd)
+        run.status = "success" if await process.wait() == 0 else "failure"
+
+    async def gather(self) -> None:
+        todo = [self._one(*one) for one in self._waiting]
+        self._waiting.clear()
+        tasks = [run.task for run in self.runs if run.task is not None]
+        await asyncio.gather(*todo, *tasks)

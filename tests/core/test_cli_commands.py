@@ -100,7 +100,7 @@ def test_reasons_are_told(tmp_path: Path) -> None:
         (["run", "-p", "a=1", "-x", "true"], "-x", "run --help"),
         (["run", "-p", "a=1", "-i", "missing.txt", "true"], "missing.txt", ""),
         (["run", "-p", "a=1", "-r", "slrum", "true"], "no runner named 'slrum'", "Did you mean"),
-        (["run", "-p", "a=1", "-r", "slurm", "-R", "a=1", "true"], "no runner", "pip install"),
+        (["run", "-p", "a=1", "-r", "slurmm", "-R", "a=1", "true"], "no runner", "'slurm'"),
         (["run", "-p", "a=1", "-R", "max=1", "true"], "no option 'max'", "max_parallel"),
         (["run", "-p", "a=1", "-R", "max_parallel=x", "true"], "'x' is not", "max_parallel"),
         (["run", "-p", "a=1", "-R", "max_parallel=0", "true"], "max_parallel", ""),

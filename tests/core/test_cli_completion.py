@@ -1,10 +1,7 @@
-"""Completion: what shells are told, and a real bash that is."""
+"""Completion: what shells are told."""
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -79,29 +76,3 @@ def test_runners_and_their_options(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_files_and_directories_are_left_to_the_shell(line: str, kind: str, tmp_path: Path) -> None:
     assert offered(line, tmp_path)[0] == kind
-
-
-def test_a_real_bash(tmp_path: Path) -> None:
-    """Source the script in bash and call its function as bash does when Tab is hit."""
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "multirun"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m multirun_core "$@"\n')
-    program.chmod(0o755)
-    (tmp_path / "study").mkdir()
-    script = """
-        PATH=$PWD/bin:$PATH
-        eval "$(multirun completion bash)"
-        complete -p multirun
-        function=$(complete -p multirun | sed 's/.*-F \\([^ ]*\\).*/\\1/')
-        tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); $function multirun;
-                echo "${COMPREPLY[*]}"; }
-        tab multirun ru
-        tab multirun run -r l
-        tab multirun run --on-retry ''
-    """
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    first, *rest = done.stdout.splitlines()
-    assert "multirun" in first
-    assert rest == ["run runners", "local", "restore keep"]

@@ -11,8 +11,9 @@ from multirun_core._cli.demo import histogram
 from multirun_core import Sweep
 
 
+@pytest.mark.timeout(180)
 def test_the_demo_does_what_it_says(tmp_path: Path) -> None:
-    done = call("demo", cwd=tmp_path)
+    done = call("demo", cwd=tmp_path, seconds=170)
     assert done.returncode == 0, done.stderr
     sweep = Sweep.open(tmp_path / "multirun-demo")
     assert sweep.statistics.success_count == 200

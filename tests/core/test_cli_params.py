@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multirun_core._cli.common import parse_indices, parse_rerun, parse_seconds
 from multirun_core._cli.params import parse_param, parse_params
-from multirun_core._cli.run import parse_env, parse_input
 from multirun_core._cli.varying import Varying
+from multirun_core._cli.words import parse_env, parse_input
 from multirun_core._model.files import FileResource
 from multirun_core.errors import UsageError
 

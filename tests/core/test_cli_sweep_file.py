@@ -29,6 +29,7 @@ output = "the study"
 timeout = "1h30m"
 retries = 2
 on_retry = "keep"
+checkpoints = ["check", "more"]
 max_failures = 3
 keep = "failed"
 collect = ["re:a", "b.json"]
@@ -103,7 +104,7 @@ def test_all_that_can_be_said(home: Path) -> None:
     assert plan.output == home / "the study"
     assert plan.rest == {
         "timeout": 5400.0, "retries": 2, "on_retry": "keep", "max_failures": 3, "keep": "failed",
-        "collect": ["re:a", "b.json"],
+        "checkpoints": ["check", "more"], "collect": ["re:a", "b.json"],
     }  # fmt: skip
     assert (plan.runner, plan.runner_options) == (None, {"max_parallel": 2, "grace": 1.5})
     assert plan.env == {"A": "1"}
@@ -163,6 +164,8 @@ def test_profiles(home: Path) -> None:
         ("retries = true", 1, "retries", "whole number from 0"),
         ("keep = 'some'", 1, "keep", "all, failed, results"),
         ("on_retry = 1", 1, "on_retry", "restore, keep"),
+        ("checkpoints = 1", 1, "checkpoints", "a list of names"),
+        ("checkpoints = ['a/b']", 1, "checkpoints", "at the top of the run directory"),
         ("collect = 'x.dat'", 1, "collect", "must be a .json or .csv"),
         ("collect = 3", 1, "collect", "write a rule"),
         ("seeds = 'x'", 1, "seeds", "whole number"),

@@ -39,6 +39,7 @@ def directory(tmp_path: Path) -> Path:
         (r"re:(?P<step>\d+) (?P<how>ok|bad)(?P<why> because)?$",
          {"step": 7, "how": "ok", "why": None}),
         (r"a b.log:re:E: (.*)", 1000.0),
+        (r"re:.*", "step 7 ok"),
         ("out.json", {"x": [1, 2]}),
         ("one.csv", {"mass": 1.5, "name": "ü x"}),
         (["one.csv", r"re:step (?P<step>\d+)"], {"mass": 1.5, "name": "ü x", "step": 7}),

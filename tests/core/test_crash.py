@@ -78,6 +78,7 @@ def kill_and_resume(
     shutil.rmtree(folder)
 
 
+@pytest.mark.timeout(240)
 def test_killed_at_boundaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     total = moments(tmp_path, "calls")
     assert total > 100
@@ -87,6 +88,7 @@ def test_killed_at_boundaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         kill_and_resume(tmp_path / str(where), monkeypatch, [where], "calls")
 
 
+@pytest.mark.timeout(240)
 def test_killed_several_times_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seed = int(os.environ.get("CRASH_SEED", "20"))
     chance = random.Random(seed)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from multirun_core._sweep import call
 
-from multirun_core import Sweep, UsageError, multirun
+from multirun_core import Sweep, SweepExistsError, UsageError, multirun
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,9 @@ from multirun_core import Sweep, UsageError, multirun
         {"env": {1: "A"}},
         {"retries": "2"},
         {"timeout": [2]},
+        {"max_failures": "3"},
+        {"max_failures": 1.5},
+        {"max_failures": -1},
         {"rerun": 5},
         {"rerun": True},
         {"rerun": ["a"]},
@@ -73,3 +76,36 @@ def test_a_run_that_is_skipped_when_its_sweep_is_resumed_shows_no_earlier_end(
 
     assert shown(read) == shown(told)
     assert told.runs[299].reason == "max_failures"
+
+
+def test_the_current_directory_may_have_been_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UsageError, match="current directory does not exist"):
+        multirun(runs=[{}], cmd=["true"], output_path="relative", progress=False)
+    sweep = multirun(runs=[{}], cmd=["true"], output_path=tmp_path / "s", progress=False)
+    assert sweep.statistics.success_count == 1
+    assert sweep.manifest["origin"]["directory"] is None
+
+
+def test_a_link_to_nothing_is_no_output_path(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(SweepExistsError, match="is a link to 'nowhere'"):
+        multirun(runs=[{}], cmd=["true"], output_path=tmp_path / "link", progress=False)
+    (tmp_path / "nowhere").mkdir()
+    multirun(runs=[{}], cmd=["true"], output_path=tmp_path / "link", progress=False)
+    assert Sweep.open(tmp_path / "nowhere").statistics.success_count == 1
+
+
+def test_results_show_what_is_small(tmp_path: Path) -> None:
+    program = ["sh", "-c", 'test {n} = 1 || cp "../../../{n}" results.json']
+    (tmp_path / "0").write_text('{"x": 1.5}')
+    (tmp_path / "2").write_text(f'["{"y" * 100_000}"]')
+    (tmp_path / "3").write_text("no JSON")
+    runs = [{"n": n} for n in range(4)]
+    sweep = multirun(runs=runs, cmd=program, output_path=tmp_path / "s", progress=False)
+    assert repr(sweep.results) == "<results of 4 runs: [{'x': 1.5}, None, …, …]>"
+    assert repr(sweep.results) == repr(Sweep.open(tmp_path / "s").results)

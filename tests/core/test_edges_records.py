@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._sweep import api, control
+from multirun_core._sweep import control, resuming
 from multirun_core._sweep.layout import JOURNAL, MANIFEST
 
 from multirun_core import JournalError, Sweep, SweepError, multirun
@@ -89,7 +89,7 @@ def test_a_manifest_that_was_spoiled_is_an_error_that_names_it(
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     for act in (
         lambda: Sweep.open(root),
-        lambda: api.resume(root, progress=False),
+        lambda: resuming.resume(root, progress=False),
         lambda: multirun(
             runs=[{"n": 1}], cmd=["false"], output_path=root, resume=True, progress=False
         ),

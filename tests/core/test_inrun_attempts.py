@@ -10,8 +10,6 @@ from multirun_core._sweep.results import load
 
 from multirun_core import _inrun, postRunResults
 
-from .inrun_programs import run_directory
-
 
 def begin_attempt(directory: Path, number: int) -> None:
     """Do what is done before a further attempt: everything that is there moves away."""
@@ -21,13 +19,6 @@ def begin_attempt(directory: Path, number: int) -> None:
     for path in directory.iterdir():
         if path.name not in (".multirun", "params.json"):
             path.rename(old / path.name)
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    directory = run_directory(tmp_path)
-    monkeypatch.setenv("MULTIRUN_RUN_DIR", str(directory))
-    return directory
 
 
 @pytest.mark.parametrize("value", [{"x": 1}, {1}])

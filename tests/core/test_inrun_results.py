@@ -17,20 +17,9 @@ from multirun_core._sweep.results import load
 
 from multirun_core import NotInRunError, ResultsError, postRunResults
 
-from .inrun_programs import environment, run, run_directory
+from .inrun_programs import environment, names, run, run_directory
 
 POST_ARGUMENT = "import json, sys, multirun_core as m; m.postRunResults(json.loads(sys.argv[1]))"
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    directory = run_directory(tmp_path)
-    monkeypatch.setenv("MULTIRUN_RUN_DIR", str(directory))
-    return directory
-
-
-def names(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir()} - {"params.json"}
 
 
 def alike(one: Any, other: Any) -> bool:

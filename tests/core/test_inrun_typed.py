@@ -22,21 +22,10 @@ from multirun_core._sweep.results import ARRAYS_NAME, from_peek, load, peek
 
 from multirun_core import ResultsError, postRunResults
 
-from .inrun_programs import environment, run, run_directory
+from .inrun_programs import environment, names, run, run_directory
 
 ZONE = zoneinfo.ZoneInfo("Europe/Zurich")
 UTC = datetime.UTC
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    directory = run_directory(tmp_path)
-    monkeypatch.setenv("MULTIRUN_RUN_DIR", str(directory))
-    return directory
-
-
-def names(directory: Path) -> set[str]:
-    return {path.name for path in directory.iterdir()} - {"params.json"}
 
 
 def strict(directory: Path) -> Any:

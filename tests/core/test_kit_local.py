@@ -19,6 +19,7 @@ class TestLocal(RunnerConformance):
         return ParallelLocalRunner(**options)
 
 
+@pytest.mark.long
 class TestThreads(RunnerConformance):
     """Where the system lacks what the launcher needs, runs are children of the driver."""
 

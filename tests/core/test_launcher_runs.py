@@ -220,6 +220,12 @@ FILES: dict[str, tuple[bytes | None, int]] = {
         ),
         ("", errno.ENOENT, "no such program in PATH ({path}); install it, or give its path"),
         (
+            "simulate -x 'a b' c",
+            errno.ENOENT,
+            "no such program in PATH ({path}); install it, or give its path. Is that more than one "
+            """word? No shell takes it apart; write 'simulate', '-x', "'a", "b'", …""",
+        ),
+        (
             "./none",
             errno.ENOENT,
             "'{cwd}/./none': No such file or directory; relative paths are looked up in the run "

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from launcher_tools import HOSTILE, KINDS, living, marker, opened, until
+from bystander import at_a_terminal
+from launcher_tools import AWKWARD, HOSTILE, KINDS, living, marker, opened, until
 from multirun_core._runners.launcher import tree
 from multirun_core._runners.launcher.client import Launcher
 
@@ -132,6 +134,17 @@ async def test_an_orphan_without_marks_is_known_by_its_traces(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
+async def test_who_is_at_work_in_the_directory_is_left_alone(tmp_path: Path, marks: bool) -> None:
+    async with opened(tmp_path) as bench:
+        word, folder = marker(), bench.directory()
+        with at_a_terminal(folder) as person:
+            end = await bench.run(*HOSTILE, word, "exit", "daemon", "orphan", cwd=folder)
+            assert end.code == 7
+            assert living(word) == []
+            assert person.poll() is None
+
+
+@pytest.mark.asyncio
 async def test_what_is_started_after_term_may_finish(tmp_path: Path) -> None:
     """A program that is told to end saves its work by another one, which is left alone.
 
@@ -200,6 +213,8 @@ async def main():
             end = bench.run(*HOSTILE, word, sys.argv[2], "daemon", "orphan", "deaf")
             task = asyncio.create_task(end)
         print(await task, flush=True)
+    if sys.argv[2] == "stay":
+        await asyncio.sleep(1000)
 
 asyncio.run(main())
 """
@@ -220,26 +235,40 @@ async def test_a_sweep_inside_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.timeout(180)
 async def test_a_sweep_inside_a_run_is_killed_and_siblings_stay(tmp_path: Path) -> None:
     """What two launchers inside two runs leave when they are killed belongs to the right run."""
     async with opened(tmp_path) as bench:
         assert isinstance(bench.launcher, Launcher)
         words = [marker(), marker()]
-        tasks = [bench.begin(*nested("stay", word)) for word in words]
-        await until(lambda: all(len(living(word)) >= 5 for word in words), 20)
-        family = tree.family([bench.launcher.identity.pid]).values()
-        inner = [one for one in family if one.name == b"multirun-launch"]
+        folders = [bench.directory() for _ in words]
+        tasks = [
+            bench.begin(*nested("stay", word), cwd=folder)
+            for word, folder in zip(words, folders, strict=True)
+        ]
+        for folder in folders:
+            out = folder / "inner" / f"{AWKWARD} 2" / "stdout.txt"
+            await until(lambda out=out: out.exists() and out.read_text() == "ready\n", 60)
+        outer = bench.launcher.identity.pid
+        family = tree.family([outer]).values()
+        inner = [one for one in family if one.name == b"multirun-launch" and one.pid != outer]
+        assert len(inner) == len(words)
         for one in inner:
-            if one.pid != bench.launcher.identity.pid:
-                os.kill(one.pid, 9)
-        tasks[0].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await tasks[0]
-        assert living(words[0]) == []
-        tasks[1].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await tasks[1]
-        assert living(words[1]) == []
+            # The driver looks only after the kernel has given the orphans to the outer launcher:
+            # its connection ends before that, and it would kill them as children of the dead.
+            os.kill(one.parent, signal.SIGSTOP)
+            os.kill(one.pid, signal.SIGKILL)
+            await until(lambda pid=one.pid: not tree.children(pid), 60)
+            os.kill(one.parent, signal.SIGCONT)
+        for word in words:  # the inner drivers end what is in the session of the program
+            await until(lambda word=word: len(living(word)) == 3, 60)
+        siblings = living(words[1])
+        for number, word in enumerate(words):
+            tasks[number].cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await tasks[number]
+            assert living(word) == []
+            assert set(living(words[1])) == (set(siblings) if number == 0 else set())
 
 
 @pytest.mark.asyncio

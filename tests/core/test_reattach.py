@@ -10,13 +10,17 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
+from click.testing import CliRunner
+from multirun_core._cli import cancel as cancel_command
+from multirun_core._sweep import abandoned
 from sweeps import events, wait_until
 
-from multirun_core import BackendError, ExitStatus, Run, Sweep, TaskRunner, multirun
+from multirun_core import BackendError, ExitStatus, Run, Sweep, TaskRunner, multirun, multirunAsync
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +130,154 @@ def test_one_that_is_gone_without_a_trace_is_executed_again(tmp_path: Path) -> N
     assert [run.attempts for run in sweep.runs] == [2, 2, 1]
 
 
+class OutOfReach(Detached):
+    """Cannot end what it has started."""
+
+    async def execute(self, run: Run) -> ExitStatus:
+        try:
+            return await super().execute(run)
+        except asyncio.CancelledError:
+            self.not_ended.add(run)
+            raise
+
+
+def test_one_that_could_not_be_ended_is_as_it_was(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+
+    async def interrupted() -> None:
+        sweep = asyncio.ensure_future(
+            multirunAsync(
+                runs=[{"n": n} for n in range(3)],
+                cmd=CMD,
+                output_path=root,
+                runner=OutOfReach(max_parallel=2),
+                progress=False,
+            )
+        )
+        while len(list(root.glob("runs/*/began"))) < 2:
+            await asyncio.sleep(0.01)
+        sweep.cancel()
+        await asyncio.wait([sweep])
+        assert sweep.cancelled()
+
+    asyncio.run(interrupted())
+    states = [run.status for run in Sweep.open(root).runs]
+    assert states == ["pending", "pending", "skipped"]
+    assert [run.index for run in abandoned.left_running(root)] == [0, 1]
+    (root / "go").touch()
+    sweep = call(root)
+    assert sweep.results == [1, 1, 1]
+    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+
+
+class HandedOver(Detached):
+    """Tells of the start of a run only much later, as a queue does."""
+
+    reports_start = True
+
+    async def execute(self, run: Run) -> ExitStatus:
+        try:
+            return await super().execute(run)
+        except asyncio.CancelledError:
+            self.not_ended.add(run)
+            raise
+
+
+class NeverOpen(Detached):
+    async def open(self) -> None:
+        await asyncio.Event().wait()
+
+
+def test_runs_that_nobody_came_to_look_for_are_left_as_they_are(tmp_path: Path) -> None:
+    """The next driver is interrupted while it connects: it has not ended anything."""
+    root = tmp_path / "s"
+    killed_driver(root)
+
+    async def interrupted() -> None:
+        runner = NeverOpen(max_parallel=2)
+        sweep = asyncio.ensure_future(
+            multirunAsync(
+                runs=[{"n": n} for n in range(3)],
+                cmd=CMD,
+                output_path=root,
+                runner=runner,
+                resume=True,
+                progress=False,
+            )
+        )
+        await asyncio.wait([sweep], timeout=0.5)
+        sweep.cancel()
+        await asyncio.wait([sweep])
+
+    asyncio.run(interrupted())
+    assert [run.index for run in abandoned.left_running(root)] == [0, 1]
+    (root / "go").touch()
+    assert call(root).results == [1, 1, 1]
+    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+
+
+def test_runs_that_are_not_asked_for_are_left_as_they_are(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    threading.Timer(0.5, (root / "go").touch).start()
+    multirun(
+        runs=[{"n": n} for n in range(3)],
+        cmd=CMD,
+        output_path=root,
+        runner=Detached(max_parallel=2),
+        rerun=[2],
+        progress=False,
+    )
+    assert [run.index for run in abandoned.left_running(root)] == [0, 1]
+    assert call(root).results == [1, 1, 1]
+    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+
+
+def test_a_handle_of_a_further_try_is_found_though_the_run_had_failed(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    script = 'test "$MULTIRUN_ATTEMPT" != 1 || exit 1; ' + CMD[2]
+    one: dict[str, Any] = {
+        "runs": [{}],
+        "cmd": ["sh", "-c", script],
+        "output_path": root,
+        "progress": False,
+        "resume": True,
+    }
+    assert multirun(**one, runner=Detached()).runs[0].status == "failure"
+
+    async def let_go() -> None:
+        runner = HandedOver()
+        sweep = asyncio.ensure_future(multirunAsync(**one, runner=runner))
+        while not list(root.glob("runs/*/began")):
+            await asyncio.sleep(0.01)
+        runner.letting_go = True
+        sweep.cancel()
+        await asyncio.wait([sweep])
+
+    asyncio.run(let_go())
+    assert [run.index for run in abandoned.left_running(root)] == [0]
+    (root / "go").touch()
+    done = multirun(**one, runner=Detached())
+    assert (done.results, done.runs[0].attempts) == ([2], 2)
+    assert (root / "runs/000000/began").read_text() == "2\n"
+
+
+class Forgetful(Detached):
+    async def reattach(self, run: Run) -> ExitStatus | None:
+        return run.handle["no such thing"]
+
+
+def test_a_run_that_cannot_be_looked_for_is_given_no_end(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    with pytest.raises(BackendError, match="may go on, and cannot be found again"):
+        call(root, Forgetful(max_parallel=2))
+    assert {0, 1} <= {run.index for run in abandoned.left_running(root)}
+    (root / "go").touch()
+    assert call(root).results == [1, 1, 1]
+    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+
+
 def test_a_runner_that_cannot_reattach_starts_again(tmp_path: Path) -> None:
     class Plain(Detached):
         reattach = TaskRunner.reattach
@@ -208,6 +360,139 @@ def test_a_superseded_driver_leaves_alive_what_its_successor_adopted(tmp_path: P
         first.kill()
         first.wait()
     assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+
+
+class Reattaching(Ending):
+    """Ends what it has found again, too."""
+
+    async def reattach(self, run: Run) -> ExitStatus | None:
+        try:
+            return await super().reattach(run)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.handle["pid"], signal.SIGKILL)
+            raise
+
+
+class Rack(Reattaching):
+    """Cannot be asked at first."""
+
+    async def end_left(self, runs: Sequence[Run]) -> None:
+        raise BackendError("the rack does not answer")
+
+
+class Half(Reattaching):
+    """Cannot end one of its runs."""
+
+    async def end_left(self, runs: Sequence[Run]) -> None:
+        await super().end_left(runs[1:])
+        self.not_ended.add(runs[0])
+        raise BackendError("one half of the rack does not answer")
+
+
+@pytest.fixture
+def remade(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[TaskRunner]], None]]:
+    """Choose what a sweep's runner is made anew as."""
+
+    def choose(kind: type[TaskRunner]) -> None:
+        made = (kind(max_parallel=2), {"name": "made", "options": {}})
+        monkeypatch.setattr(abandoned, "runner_of", lambda *_: made)
+
+    return choose
+
+
+Remade: TypeAlias = Callable[[type[TaskRunner]], None]
+
+
+def cancel(root: Path, *words: str) -> Any:
+    return CliRunner().invoke(cancel_command.command, [str(root), *words])
+
+
+def test_what_a_dead_driver_left_is_ended_by_cancel(tmp_path: Path, remade: Remade) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    pids = [event["handle"]["pid"] for event in events(root) if event["event"] == "handle"]
+    remade(Reattaching)
+    said = cancel(root)
+    assert said.exit_code == 0, said.output
+    assert "2 run(s) ended from here, 0 had ended before" in said.output
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.killpg(pid, 0)
+    runs = Sweep.open(root).runs
+    assert [run.status for run in runs] == ["failure", "failure", "pending"]
+    assert [run.reason for run in runs] == ["cancelled", "cancelled", None]
+    (root / "go").touch()
+    assert call(root).results == [2, 2, 1]
+
+
+def test_what_ended_well_before_it_was_cancelled_stays_so(tmp_path: Path, remade: Remade) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    (root / "go").touch()
+    wait_until(lambda: len(list(root.glob("runs/*/ended"))) == 2)
+    remade(Reattaching)
+    said = cancel(root)
+    assert "0 run(s) ended from here, 2 had ended before" in said.output
+    assert Sweep.open(root).results == [1, 1, None]
+    assert "nobody is working on this sweep" in str(cancel(root).exception)
+
+
+class Holding(Detached):
+    """Cannot end what it has found again."""
+
+    async def reattach(self, run: Run) -> ExitStatus | None:
+        try:
+            return await super().reattach(run)
+        except asyncio.CancelledError:
+            self.not_ended.add(run)
+            raise
+
+
+def test_what_cancel_cannot_end_is_as_it_was(tmp_path: Path, remade: Remade) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    remade(Holding)
+    assert "2 runs could not be seen to end, and may go on" in str(cancel(root).exception)
+    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
+    (root / "go").touch()
+    assert call(root).results == [1, 1, 1]
+
+
+def test_one_of_those_left_may_be_ended(tmp_path: Path, remade: Remade) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    remade(Reattaching)
+    assert "1 run(s) ended from here" in cancel(root, "1").output
+    assert [run.status for run in Sweep.open(root).runs] == ["pending", "failure", "pending"]
+    (root / "go").touch()
+    assert call(root).results == [1, 2, 1]
+
+
+def test_a_backend_that_cannot_be_asked_leaves_all_as_it_was(
+    tmp_path: Path, remade: Remade
+) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    remade(Rack)
+    said = cancel(root)
+    assert "the rack does not answer" in str(said.exception)
+    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
+    (root / "go").touch()
+    assert call(root).results == [1, 1, 1]
+
+
+def test_what_could_be_ended_is_written_down_where_the_rest_goes_on(
+    tmp_path: Path, remade: Remade
+) -> None:
+    root = tmp_path / "s"
+    killed_driver(root)
+    remade(Half)
+    assert "one half of the rack does not answer" in str(cancel(root).exception)
+    assert [run.status for run in Sweep.open(root).runs] == ["pending", "failure", "pending"]
+    assert [run.index for run in abandoned.left_running(root)] == [0]
+    (root / "go").touch()
+    assert call(root).results == [1, 2, 1]
 
 
 @contextlib.contextmanager

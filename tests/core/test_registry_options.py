@@ -108,7 +108,7 @@ def test_options_of_the_local_runner_are_all_explained() -> None:
     options = options_of(LOCAL.load())
     assert [*options.known] == [
         "max_parallel", "timeout", "retries", "retry_delay", "env", "grace",
-        "cpus_per_run", "pin", "gpus", "memory_per_run", "memory_limit",
+        "cpus_per_run", "pin", "gpus", "memory_per_run", "memory_limit", "warm", "preload",
     ]  # fmt: skip
     assert all(option.help for option in options.known.values())
     assert options.known["env"].annotation == Mapping[str, str] | None

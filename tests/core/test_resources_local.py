@@ -16,7 +16,7 @@ from multirun_core._options import parse_option_text
 from multirun_core._registry import Registry
 from multirun_core._runners.cpus import usable_cpus
 from multirun_core._runners.memory import available_memory
-from multirun_core._sweep.api import resume
+from multirun_core._sweep.resuming import resume
 from sweeps import events
 
 from multirun_core import (

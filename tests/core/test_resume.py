@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from multirun_core._sweep import segment
-from multirun_core._sweep.api import resume
 from multirun_core._sweep.control import request_cancel
+from multirun_core._sweep.resuming import resume
 from sweeps import PROGRAM, events, executions, processes_with, successes, wait_until
 
 from multirun_core import (

@@ -278,7 +278,7 @@ def test_a_run_that_was_never_staged(root: Path) -> None:
 def test_what_is_written_for_a_backend_is_no_trace(root: Path) -> None:
     sweep = Sweep(root)
     home = sweep.stage()
-    tree_of(home, **{".multirun__run.json": "{}"})
+    tree_of(home, **{".multirun__order": "{}"})
     before = snapshot(home)
     assert sweep.begun() == 0
     sweep.stage()
@@ -286,7 +286,7 @@ def test_what_is_written_for_a_backend_is_no_trace(root: Path) -> None:
     sweep.stage(2)
     assert moved(home) == {
         ".multirun": ("directory",),
-        ".multirun/run.json": ("file", b"{}", False),
+        ".multirun/order": ("file", b"{}", False),
     }
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from multirun_core._staging import content
+from multirun_core._staging.changes import changes
 from multirun_core._staging.files import move, remove
 from multirun_core._staging.inputs import check_inputs
-from multirun_core._staging.store import InputRecord, changes, store_inputs, stored_names
+from multirun_core._staging.store import InputRecord, store_inputs, stored_names
 from multirun_core._staging.tree import scan
 
 from multirun_core import FileResource, StagingError
@@ -93,6 +94,21 @@ def test_files_of_a_set_stay_side_by_side(root: Path, tmp_path: Path) -> None:
     files = tree_of(tmp_path / "in", a="1", b="2")
     [a, b] = Sweep(root, FileResource(files / "a", rename="pkg/a"), files / "b").records
     assert stored(root, a).parent.parent == stored(root, b).parent
+
+
+def test_a_copy_is_read_again_only_where_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(b"content" * 10_000)
+    told = content.copy_and_digest(scan(str(source)), str(copy))
+    with monkeypatch.context() as patched:
+        patched.setattr(content, "sha256", None)
+        assert content.digest(scan(str(copy))) == told
+    when = copy.stat()
+    copy.write_bytes(b"CONTENT" * 10_000)
+    os.utime(copy, ns=(when.st_atime_ns, when.st_mtime_ns))
+    assert content.digest(scan(str(copy))) != told
 
 
 def test_the_digest_of_a_directory_tells_everything_that_matters(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime
 import enum
+import errno
 import json
 import os
 import pickle
+import signal
 import socket
 import sys
 import threading
@@ -17,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sweeps import events, processes_with, wait_until
+from multirun_core._sweep import opening
+from sweeps import ThreeMethods, events, processes_with, wait_until
 
 from multirun_core import (
     AbstractRunner,
@@ -184,7 +187,7 @@ def test_parameters_of_other_kinds_are_converted(tmp_path: Path) -> None:
     [
         ({"runs": [{"x": 1}, {"x": {1, 2}}]}, ParamError, r"run 1, parameter 'x'.*set"),
         ({"runs": [{"x": float("nan")}]}, ParamError, "nan"),
-        ({"runs": {"x": 1}}, UsageError, "single dict"),
+        ({"runs": {"x": 1}}, UsageError, "of type dict"),
         ({"cmd": []}, UsageError, "cmd is empty"),
         ({"cmd": "true"}, UsageError, "list"),
         ({"cmd": ["{x}"], "runs": [{"x": "\0"}]}, ParamError, "run 0, parameter 'x'"),
@@ -195,6 +198,12 @@ def test_parameters_of_other_kinds_are_converted(tmp_path: Path) -> None:
         ({"max_failures": -1}, UsageError, "max_failures"),
         ({"rerun": "some"}, UsageError, "'failed', 'all'"),
         ({"on_retry": "x"}, UsageError, "restore"),
+        ({"checkpoints": "a/b"}, UsageError, "at the top of the run directory"),
+        ({"checkpoints": ["ok", ".."]}, UsageError, r"'\.\.'"),
+        ({"checkpoints": [""]}, UsageError, "''"),
+        ({"checkpoints": [3]}, UsageError, "has 3"),
+        ({"checkpoints": "results.json"}, UsageError, "every attempt has anew"),
+        ({"checkpoints": ".multirun"}, UsageError, "every attempt has anew"),
         ({"env": {"A": "1"}, "runner": ParallelLocalRunner(env={"B": "2"})}, UsageError, "env"),
         ({"runner": ParallelLocalRunner(), "runner_options": {"x": 1}}, UsageError, "instance"),
     ],
@@ -303,21 +312,22 @@ def test_a_result_counts_only_from_the_attempt_that_ended(tmp_path: Path) -> Non
     assert (sweep.runs[0].cwd / ".multirun/attempts/1/results.json").read_text() == "1\n"
 
 
-@pytest.mark.parametrize("on_retry", ["restore", "keep"])
+@pytest.mark.parametrize("on_retry", ["restore", "keep", "checkpoints"])
 def test_a_second_attempt_starts_clean_or_from_a_checkpoint(tmp_path: Path, on_retry: Any) -> None:
     (tmp_path / "in.txt").write_text("as given")
     sweep = quick(
         tmp_path / "s",
         sh(
             "cat in.txt; ls check 2>/dev/null; "
-            'test "$MULTIRUN_ATTEMPT" = 2 || { echo changed > in.txt; touch check; exit 1; }'
+            'test "$MULTIRUN_ATTEMPT" = 2 || { echo changed > in.txt; touch check rest; exit 1; }'
         ),
         retries=1,
-        on_retry=on_retry,
+        **({"checkpoints": ["check"]} if on_retry == "checkpoints" else {"on_retry": on_retry}),
         input_files=[FileResource(tmp_path / "in.txt", "copy")],
     )
-    found = "check\n" if on_retry == "keep" else ""
+    found = "" if on_retry == "restore" else "check\n"
     assert sweep.runs[0].stdout.read_text() == "as given" + found
+    assert (sweep.runs[0].cwd / "rest").exists() == (on_retry == "keep")
 
 
 def test_a_pickled_result_is_loaded_only_where_that_is_safe(tmp_path: Path) -> None:
@@ -377,6 +387,43 @@ def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (tmp_path / "s" / "multirun.json", tmp_path / "s" / "journal" / "0001.jsonl"):
         assert "s3cr3t" not in path.read_text()
     assert sweep.manifest["env_names"] == ["SECRET"]
+
+
+def test_variables_of_the_runner_are_stored_by_name_alone(tmp_path: Path) -> None:
+    secret = {"env": {"SECRET": "s3cr3t"}}
+    for name, given in (
+        ("by name", {"runner": "local", "runner_options": secret}),
+        ("by itself", {"runner": ParallelLocalRunner(env=secret["env"])}),
+    ):
+        sweep = quick(tmp_path / name, sh('test "${#SECRET}" = 6'), **given)
+        assert sweep.statistics.success_count == 1
+        files = [path for path in sweep.path.rglob("*") if path.is_file()]
+        assert {"multirun.json", "0001.jsonl", "params.json"} <= {path.name for path in files}
+        telling = [path for path in files if b"s3cr3t" in path.read_bytes()]
+        assert telling == []
+
+
+def test_a_shortage_of_room_is_said_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Disk:
+        f_frsize, f_bavail, f_favail, f_files = 4096, 1, 10**9, 10**10
+
+    monkeypatch.setattr(os, "statvfs", lambda path: Disk)
+    quick(tmp_path / "silent", ["true"], 3)
+    multirun(runs=[{}] * 3, cmd=["true"], output_path=tmp_path / "s")
+    told = capsys.readouterr().err.splitlines()
+    assert "3 runs need some" in told[0]
+    assert "and 4 KiB are free" in told[0]
+    assert len([line for line in told if "are free" in line]) == 1
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(opening, "store_inputs", full)
+    with pytest.raises(SweepError, match="No space left"):
+        multirun(runs=[{}] * 3, cmd=["true"], output_path=tmp_path / "too full")
+    assert "3 runs need some" in capsys.readouterr().err
 
 
 def test_the_manifest_says_what_was_asked(tmp_path: Path, script: Path) -> None:
@@ -449,6 +496,7 @@ def test_multirun_in_another_thread(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_cancelling_multirun_async(tmp_path: Path) -> None:
     root = tmp_path / "s"
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     task = asyncio.create_task(
         multirunAsync(
             runs=[{"n": n} for n in range(20)],
@@ -460,6 +508,8 @@ async def test_cancelling_multirun_async(tmp_path: Path) -> None:
     )
     while len(list(root.glob("runs/*/stdout.txt"))) < 2:
         await asyncio.sleep(0.01)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    assert [signal.getsignal(number) for number in numbers] == before, "signals are its caller's"
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -471,30 +521,6 @@ async def test_cancelling_multirun_async(tmp_path: Path) -> None:
     assert {run.reason for run in opened.runs} == {"cancelled"}
     resumed = quick(root, sh("true"), 20, resume=True, accept_changes=True)
     assert resumed.statistics.success_count == 20
-
-
-class ThreeMethods(AbstractRunner):
-    """The least that a runner can be."""
-
-    def __init__(self) -> None:
-        self.runs: list[Run] = []
-
-    def computeStatistics(self) -> RunStatistics:
-        return RunStatistics(total_count=len(self.runs))
-
-    def add(self, cmd: list[str], cwd: Path = Path()) -> Run:
-        run = Run()
-        run.task = asyncio.get_running_loop().create_task(self._one(run, cmd, cwd))
-        self.runs.append(run)
-        return run
-
-    async def _one(self, run: Run, cmd: list[str], cwd: Path) -> None:
-        run.status = "running"
-        process = await asyncio.create_subprocess_exec(*cmd, cwd=cwd)
-        run.status = "success" if await process.wait() == 0 else "failure"
-
-    async def gather(self) -> None:
-        await asyncio.gather(*(run.task for run in self.runs if run.task is not None))
 
 
 def test_a_runner_of_three_methods_is_journaled_and_resumed(tmp_path: Path, script: Path) -> None:

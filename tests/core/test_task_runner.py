@@ -7,14 +7,12 @@ import errno
 from pathlib import Path
 
 import pytest
-from multirun_core._model.status import STATUSES, TERMINAL
 from multirun_core._runners.foreign import ForeignRunner
+from sweeps import ThreeMethods
 
 from multirun_core import (
-    AbstractRunner,
     BackendError,
     ExitStatus,
-    InvalidTransitionError,
     Run,
     RunStatistics,
     SubmitError,
@@ -197,6 +195,43 @@ async def test_retries_are_bounded_and_what_is_final_is_not_retried() -> None:
     assert (await outcome("refuse", retries=2, retry_delay=0.0)).attempts == 1
 
 
+class Losing(TaskRunner):
+    """Ends attempts for the reasons that the command lists, and then well."""
+
+    async def execute(self, run: Run) -> ExitStatus:
+        reasons = [*run.cmd, "ok"]
+        word = reasons[min(run.attempts, len(reasons)) - 1]
+        return ExitStatus(code=0) if word == "ok" else ExitStatus(code=None, reason=word)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("reasons", "status", "attempts"),
+    [
+        ("lost node_fail", "success", 3),
+        ("lost node_fail preempted", "failure", 3),
+        ("lost out_of_memory node_fail", "success", 4),
+        ("out_of_memory timeout", "failure", 2),
+        ("lost exit lost exit", "failure", 4),
+    ],
+)
+async def test_what_infrastructure_lost_does_not_count_as_a_retry(
+    reasons: str, status: str, attempts: int
+) -> None:
+    runner = Losing(retries=1, infrastructure_retries=2, retry_delay=0.0)
+    run = runner.add(reasons.split())
+    await runner.gather()
+    assert (run.status, run.attempts) == (status, attempts)
+
+
+@pytest.mark.asyncio
+async def test_without_infrastructure_retries_all_count_alike() -> None:
+    runner = Losing(retries=1, retry_delay=0.0)
+    one, two = runner.add(["lost"]), runner.add(["lost", "lost"])
+    await runner.gather()
+    assert (one.status, two.status) == ("success", "failure")
+
+
 @pytest.mark.asyncio
 async def test_a_time_limit_ends_the_attempt() -> None:
     run = await outcome("hang", timeout=0.01)
@@ -264,60 +299,12 @@ def test_senseless_options_are_refused(options: dict[str, object]) -> None:
         Scripted(**options)
 
 
-def test_illegal_moves_are_refused() -> None:
-    allowed = {
-        ("pending", "running"),
-        ("pending", "skipped"),
-        ("pending", "failure"),
-        ("running", "success"),
-        ("running", "failure"),
-        ("running", "pending"),
-    }
-    for old in STATUSES:
-        for new in STATUSES:
-            run = Run(status=old)
-            if old == new or (old, new) in allowed:
-                run.status = new
-                assert run.status == new
-            else:
-                with pytest.raises(InvalidTransitionError, match=f"'{old}'.*'{new}'"):
-                    run.status = new
-    assert all(not any(old == final for old, _ in allowed) for final in TERMINAL)
-
-
-class Minimal(AbstractRunner):
-    """The specification's three methods and no more; starts runs in `add` or in `gather`."""
-
-    def __init__(self, *, lazily: bool) -> None:
-        self.lazily = lazily
-        self.runs: list[tuple[Run, list[str], Path]] = []
-
-    def computeStatistics(self) -> RunStatistics:
-        return RunStatistics(total_count=len(self.runs))
-
-    def add(self, cmd: list[str], cwd: Path = Path()) -> Run:
-        run = Run()
-        self.runs.append((run, cmd, cwd))
-        if not self.lazily:
-            run.task = asyncio.get_running_loop().create_task(self._one(run, cmd, cwd))
-        return run
-
-    async def _one(self, run: Run, cmd: list[str], cwd: Path) -> None:
-        run.status = "running"
-        process = await asyncio.create_subprocess_exec(*cmd, cwd=cwd)
-        run.status = "success" if await process.wait() == 0 else "failure"
-
-    async def gather(self) -> None:
-        todo = [self._one(*one) for one in self.runs if one[0].status == "pending"]
-        await asyncio.gather(*todo)
-
-
 @pytest.mark.asyncio
 @pytest.mark.parametrize("lazily", [False, True])
 async def test_a_runner_of_three_methods_is_carried_by_an_adapter(
     tmp_path: Path, lazily: bool
 ) -> None:
-    runner = ForeignRunner(Minimal(lazily=lazily))
+    runner = ForeignRunner(ThreeMethods(lazily=lazily))
     fine = runner.add(["sh", "-c", "exit 0"], tmp_path)
     bad = runner.add(["sh", "-c", "exit 4"], tmp_path)
     await runner.gather()

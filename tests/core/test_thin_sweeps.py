@@ -125,10 +125,11 @@ def test_a_run_that_is_tried_again_is_not_thinned_before(tmp_path: Path) -> None
     assert there(sweep.path) == {}
 
 
-def test_failures_with_checkpoints_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{"on_retry": "keep"}, {"checkpoints": "mine"}])
+def test_failures_with_checkpoints_stay(tmp_path: Path, how: dict[str, str]) -> None:
     arguments: dict[str, Any] = {
         "runs": [{}], "cmd": ["sh", "-c", "test -e mine || { touch mine; exit 1; }"],
-        "output_path": tmp_path / "s", "keep": "results", "on_retry": "keep", "progress": False,
+        "output_path": tmp_path / "s", "keep": "results", "progress": False, **how,
     }  # fmt: skip
     assert multirun(**arguments).runs[0].status == "failure"
     assert "mine" in there(tmp_path / "s")["000000"]
@@ -197,6 +198,7 @@ def killed_at(where: int, folder: Path, marks: Path) -> None:
     shutil.rmtree(folder)
 
 
+@pytest.mark.timeout(180)
 def test_killed_while_it_thins(tmp_path: Path, marks: Path) -> None:
     total = int(drive("run", tmp_path / "counted", "count").stdout)
     assert total > 40

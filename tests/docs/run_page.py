@@ -79,6 +79,7 @@ def compare(page: Path, block: Block, shown: list[str], printed: str) -> None:
 
 def main() -> None:
     page = Path(sys.argv[1])
+    sys.path.insert(0, str(Path.cwd()))  # as in a session of Python
     namespace: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
     for block in blocks(page):

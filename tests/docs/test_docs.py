@@ -7,10 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import pytest
+from login_node import LoginNode
+from slurm_cluster import SlurmCluster
+from ssh_bed import SSHBed
 
 import multirun_core
 from multirun_core import (
@@ -29,32 +33,80 @@ RUN_PAGE = Path(__file__).with_name("run_page.py")
 REFERENCE = ROOT / "docs" / "reference"
 RUN_LANGUAGES = {"python", "console"}
 
+SLURM, SSH = "slurm.md", "ssh.md"
+RUN_PAGES = [
+    page for page in pages() if any(block.language in RUN_LANGUAGES for block in blocks(page))
+]
+
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def run_page(page: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_page(
+    page: Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 55
+) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [sys.executable, "-W", "error", RUN_PAGE, page],
         cwd=cwd,
-        env={**os.environ, "PATH": path, "COLUMNS": "200"},
+        env={**os.environ, "PATH": path, "COLUMNS": "200", **(env or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=timeout,
         check=False,
     )
 
 
+def check_page(
+    page: Path, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 55
+) -> None:
+    done = run_page(page, cwd, env, timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Exception ignored" not in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize(
     "page",
-    [page for page in pages() if any(block.language in RUN_LANGUAGES for block in blocks(page))],
+    [page for page in RUN_PAGES if page.name not in (SLURM, SSH)],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
-    done = run_page(page, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Exception ignored" not in done.stderr, done.stderr
+    check_page(page, tmp_path)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in RUN_PAGES if page.name == SLURM],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_the_code_of_a_page_about_slurm_runs(
+    page: Path, tmp_path: Path, slurm: SlurmCluster, login_node: LoginNode
+) -> None:
+    """Its login node is called `cluster` in the user's own configuration."""
+    settings = tmp_path / "home" / ".ssh"
+    settings.mkdir(parents=True)
+    (settings / "config").write_text(login_node.bed.ssh_config.read_text())
+    work = tmp_path / "work"
+    work.mkdir()
+    env = {"SLURM_CONF": str(slurm.conf), "HOME": str(tmp_path / "home")}
+    check_page(page, work, env, timeout=250)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in RUN_PAGES if page.name == SSH],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_the_code_of_a_page_about_ssh_runs(page: Path, tmp_path: Path, bed: SSHBed) -> None:
+    """Its hosts are those of the bed, which the user's own configuration names."""
+    settings = tmp_path / "home" / ".ssh"
+    settings.mkdir(parents=True)
+    (settings / "config").write_text(bed.ssh_config.read_text())
+    work = tmp_path / "work"
+    work.mkdir()
+    check_page(page, work, {"HOME": str(tmp_path / "home")}, timeout=250)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 
-from multirun_core.testing import KitBase, RunnerConformance
+from multirun_core.testing import RunnerConformance
+from multirun_core.testing.declared import Declared
 
 from multirun_core import AbstractRunner, ExitStatus, TaskRunner, plugins
 
@@ -29,12 +30,12 @@ def test_the_list_of_checks_is_that_of_the_kit() -> None:
 
 def test_the_page_about_the_kit_names_what_an_author_declares() -> None:
     text = PAGE.read_text()
-    declared = [name for name in inspect.get_annotations(KitBase) if not name.startswith("_")]
+    declared = [name for name in inspect.get_annotations(Declared) if not name.startswith("_")]
     assert {"slots_option", "ends_whole_trees"} <= set(declared)
     assert not [name for name in declared if f"| `{name}` |" not in text]
     defaults = r"^\| `(\w+)` \| `(True|None|1\.0|2000|\"\w+\"|\(\))`"
     for name, default in re.findall(defaults, text, re.MULTILINE):
-        value = getattr(KitBase, name)
+        value = getattr(Declared, name)
         assert repr(value).replace("'", '"') == default, name
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
 from collections.abc import Mapping
+from email.message import Message
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +60,59 @@ def build_wheel(project: Path, place: Path) -> Path:
     """Build a project and return its wheel."""
     (wheel,) = build(project, place).glob("*.whl")
     return wheel
+
+
+def sources(project: Path) -> set[str]:
+    """Return the files of a project's package as they are in the tree, relative to `src`."""
+    return {
+        path.relative_to(project / "src").as_posix()
+        for path in (project / "src").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def about(wheel: Path) -> Message:
+    """Return what a wheel says of its distribution."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        return email.message_from_bytes(archive.read(metadata))
+
+
+def check_contents(wheel: Path, project: Path, entry_point: str, *files: str) -> None:
+    """Make sure that a wheel holds all sources of its project, some of them by name, and no more.
+
+    Args:
+        wheel: to look at.
+        project: what it was built from.
+        entry_point: the one of the group `multirun`.
+        files: paths in the package that it cannot do without.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (entries,) = (name for name in names if name.endswith("/entry_points.txt"))
+        assert f"[multirun]\n{entry_point}" in archive.read(entries).decode()
+        (licence,) = (name for name in names if name.endswith("/licenses/LICENSE"))
+        assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+    package = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
+    assert package == sources(project)
+    assert {f"{project.name}/{file}" for file in ("py.typed", *files)} <= package
+
+
+def needs(wheel: Path) -> list[str]:
+    """Return the distributions that a wheel needs, extras left out."""
+    found = about(wheel).get_all("Requires-Dist", [])
+    return sorted(re.split(r"[^\w-]", one)[0] for one in found if "extra ==" not in one)
+
+
+def check_extra(core: Path, wheel: Path, extra: str) -> None:
+    """Make sure that an extra of core, and `all`, bring a distribution in its present version."""
+    mine = [
+        one
+        for one in about(core).get_all("Requires-Dist", [])
+        if one.startswith(str(about(wheel)["Name"]))
+    ]
+    assert {re.sub(r".*extra == .(\w+).", r"\1", one) for one in mine} == {extra, "all"}
+    assert all(f">={about(wheel)['Version']}" in one for one in mine)
 
 
 class Environment:

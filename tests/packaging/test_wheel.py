@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import email
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from .clean import ROOT, Environment, build
+from .clean import ROOT, Environment, about, build, check_contents, sources
 
 PROJECT = ROOT / "multirun_core"
-SOURCES = PROJECT / "src"
-
-
-def sources() -> set[str]:
-    """Return the package's files as they are in the tree, relative to `src`."""
-    return {
-        path.relative_to(SOURCES).as_posix()
-        for path in SOURCES.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
 
 
 @pytest.fixture(scope="module")
@@ -37,34 +25,22 @@ def wheel(built: Path) -> Path:
 
 
 def test_wheel_holds_the_package_whole(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        package = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
-        assert package == sources()
-        assert {"multirun_core/py.typed", "multirun_core/_runners/launcher/server.py"} <= names
-        (licence,) = (name for name in names if name.endswith(".dist-info/licenses/LICENSE"))
-        assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+    entry_point = "local = multirun_core._runners.plugin"
+    check_contents(wheel, PROJECT, entry_point, "_runners/launcher/server.py")
 
 
 def test_wheel_says_what_it_is(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
-        (entries,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
-        about = email.message_from_bytes(archive.read(metadata))
-        points = archive.read(entries).decode()
-    assert about["Name"] == "multirun-core"
-    assert about["License-Expression"] == "Apache-2.0"
-    assert about["Requires-Python"] == ">=3.11.4"
-    assert "multirun = multirun_core._cli:main" in points
-    needs = {one.split(";")[0].split(">")[0] for one in about.get_all("Requires-Dist", [])}
-    assert {"click", "pluggy", "rich"} <= needs
+    told = about(wheel)
+    assert told["Name"] == "multirun-core"
+    assert told["License-Expression"] == "Apache-2.0"
+    assert told["Requires-Python"] == ">=3.11.4"
 
 
 def test_source_archive_holds_what_the_wheel_is_made_of(built: Path) -> None:
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {f"src/{name}" for name in sources()} <= names
+    assert {f"src/{name}" for name in sources(PROJECT)} <= names
     assert {"pyproject.toml", "README.md", "LICENSE"} <= names
 
 

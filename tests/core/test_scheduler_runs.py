@@ -1,0 +1,81 @@
+"""Runs as jobs of a queue system: batching, verdicts, ends; with a small one of real jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from multirun_core._runners.scheduler import batching
+from multirun_core._runners.scheduler.command import Job
+from queue_tools import Queue, QueueRunner
+
+from multirun_core import BackendError, Sweep, multirun
+
+POST = 'echo "$MULTIRUN_PARAM_N" > part && mv part results.json'
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "the queue's $HOME"
+
+
+def call(
+    tmp_path: Path, runner: QueueRunner, count: int, script: str = POST, **more: object
+) -> Sweep:
+    return multirun(
+        runs=[{"n": n} for n in range(count)],
+        cmd=["sh", "-c", script],
+        output_path=tmp_path / "s w",
+        runner=runner,
+        progress=False,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_runs_that_are_ready_together_are_one_submission(tmp_path: Path, home: Path) -> None:
+    runner = QueueRunner(home)
+    sweep = call(tmp_path, runner, 20)
+    assert sweep.results == list(range(20))
+    assert [run.attempts for run in sweep.runs] == [1] * 20
+    assert Queue(home).calls()["submit"] <= 2
+    assert runner.calls["submit"] == Queue(home).calls()["submit"]
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an hour be two seconds."""
+    for name, seconds in (("PATIENCE_SECONDS", 2.0), ("MOST_PAUSE_SECONDS", 0.2)):
+        monkeypatch.setattr(batching, name, seconds)
+
+
+def test_a_queue_that_takes_nothing_for_long_though_nothing_is_out_is_an_error(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch)
+    runner = QueueRunner(home)
+    (home / "limit").write_text("0.5")
+    with pytest.raises(BackendError, match=r"the queue: jobs were refused .* too many jobs"):
+        call(tmp_path, runner, 30)
+    assert [run.status for run in Sweep.open(tmp_path / "s w").runs] == ["pending"] * 30
+    assert 5 < Queue(home).calls()["submit"] < 30  # not until each has had its turn
+    (home / "limit").unlink()
+    assert call(tmp_path, QueueRunner(home), 30, resume=True).results == list(range(30))
+
+
+def test_a_run_that_is_refused_for_long_keeps_no_other_back(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others are taken meanwhile, it is for what it asks for."""
+    impatient(monkeypatch)
+
+    class Choosy(Queue):
+        def submit(self, job: Job, script: str) -> Sequence[str]:
+            if job.needs.cpus == 9:
+                return ["sh", "-c", "echo too many >&2; exit 1"]
+            return super().submit(job, script)
+
+    runner = QueueRunner(home)
+    runner.scheduler = Choosy(home)
+    sweep = call(tmp_path, runner, 3, resources=lambda params: {"cpus": 1 if params["n"] else 9})
+    assert [run.reason for run in sweep.runs] == ["submit", None, None]
+    assert "no job of ours in the queue: too many" in (sweep.runs[0].message or "")

@@ -1,0 +1,567 @@
+"""The wrapper that carries out attempts where nothing of ours is installed, under every sh here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bystander import another_user, at_a_terminal
+from hypothesis import given
+from hypothesis import strategies as st
+from multirun_core._runners.launcher import tree
+from multirun_core._staging.orders import drop_order, read_end, write_order
+from multirun_core._transport import wrapper
+from multirun_core._transport.wrapper import Event, Order, parse_line, parse_look
+from sweeps import wait_until
+
+SCRIPT = Path(wrapper.__file__).with_name("wrapper.sh")
+SHELLS = [
+    words
+    for words in (["sh"], ["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"])
+    if shutil.which(words[0])
+]
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="the wrapper is for Linux"
+)
+
+
+class Attempt:
+    """One attempt, and what is done to it."""
+
+    def __init__(self, shell: list[str], home: Path) -> None:
+        self.shell, self.home = shell, home
+        self.log = home.parent / "lo g"
+        self.token = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def order(self, *cmd: str, attempt: int = 1, **facts: Any) -> Attempt:
+        self.home.mkdir(exist_ok=True)
+        facts = {"index": 7, "log": str(self.log), "token": self.token, **facts}
+        write_order(self.home, Order(cmd=cmd, attempt=attempt, **facts))
+        return self
+
+    def start(self, attempt: int = 1, **env: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*self.shell, SCRIPT, "run", self.home, str(attempt)],
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, attempt: int = 1, code: int = 0, **env: str) -> Event | None:
+        process = self.start(attempt, **env)
+        _, complaint = process.communicate(timeout=50)
+        assert process.returncode == code, complaint
+        return self.end(attempt)
+
+    def end(self, attempt: int = 1) -> Event | None:
+        return read_end(self.home, attempt)
+
+    def say(self, verb: str, *words: str, attempt: int = 1) -> Event | str | None:
+        done = subprocess.run(
+            [*self.shell, SCRIPT, verb, self.home, str(attempt), *words],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=True,
+        )
+        return parse_look(done.stdout)
+
+    def read(self, name: str) -> str:
+        path = self.home / name
+        return path.read_text() if path.exists() else ""
+
+    def processes(self) -> list[str]:
+        """Return the commands of live processes that have this attempt's directory in them."""
+        found: list[str] = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                command = entry.read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(self.home) in command:
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+        return found
+
+
+@pytest.fixture(params=SHELLS, ids=" ".join)
+def attempt(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Attempt]:
+    home = tmp_path / "it's $HOME;\n*" / "ru n"
+    home.parent.mkdir()
+    one = Attempt(request.param, home)
+    yield one
+    for process in one.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    wait_until(lambda: not one.processes())
+
+
+def test_a_program_is_carried_out(attempt: Attempt) -> None:
+    before = time.time()
+    attempt.order("sh", "-c", "echo out; echo err >&2; pwd; exit 7")
+    event = attempt.run()
+    assert event is not None
+    assert (event.word, event.index, event.attempt, event.code) == ("end", 7, 1, 7)
+    assert event.token == attempt.token
+    assert event.started is not None
+    assert event.ended is not None
+    assert before - 0.1 <= event.started <= event.ended + 0.02 <= time.time() + 0.1
+    assert attempt.read("stdout.txt") == f"out\n{attempt.home}\n"
+    assert attempt.read("stderr.txt") == "err\n"
+    status = event.exit_status()
+    assert (status.code, status.cause, status.host) == (7, "exit", event.host)
+    assert attempt.say("look") == event
+    lines = attempt.log.read_text().splitlines(keepends=True)
+    assert [line.split("\t")[0] for line in lines] == ["start", "end"]
+    assert all(map(parse_line, lines))
+
+
+def test_arguments_and_variables_arrive_as_they_are(attempt: Attempt) -> None:
+    words = [
+        "",
+        " ",
+        "it's",
+        '"',
+        "$HOME `id`",
+        "a\\b",
+        "l\nl\n",
+        "*",
+        "-n",
+        "A=b",
+        "é世",
+        "x" * 90000,
+    ]
+    env = {"A": "l\n'q' $x", "B.C": "odd\nname", "mr_dir": "mine", "host": "mine", "E": ""}
+    program = (
+        "import json,os,sys; print(json.dumps([sys.argv[1:],"
+        " {k: os.environ.get(k) for k in sys.argv.pop(1).split()},"
+        " [k for k in os.environ if k.startswith('mr_')]]))"
+    )
+    attempt.order(
+        sys.executable, "-c", program, "A B.C mr_dir host E line MULTIRUN_RUN_DIR", *words, env=env
+    )
+    event = attempt.run(line="outer", host="outer", now="outer")
+    assert event is not None
+    assert event.code == 0, attempt.read("stderr.txt")
+    seen, variables, own = json.loads(attempt.read("stdout.txt"))
+    assert seen[1:] == words
+    expected = {**env, "line": "outer", "MULTIRUN_RUN_DIR": str(attempt.home)}
+    assert variables == expected
+    assert own == ["mr_dir"], "only what the order asks for"
+
+
+def test_usage_is_measured(attempt: Attempt) -> None:
+    burn = "import os,time\nwhile sum(os.times()[:2]) < 0.3: pass"
+    event = attempt.order(sys.executable, "-c", burn).run()
+    assert event is not None
+    assert event.cpu_seconds is not None
+    assert 0.25 <= event.cpu_seconds < 30
+
+
+def test_setup_comes_before_the_program(attempt: Attempt) -> None:
+    attempt.order(
+        "sh", "-c", 'echo "$MODULE"', setup=["MODULE='it''s'", "export MODULE", "echo set"]
+    )
+    assert attempt.run() is not None
+    assert attempt.read("stdout.txt") == "set\nits\n"
+
+
+def test_setup_that_is_no_shell_text_fails_the_run(attempt: Attempt) -> None:
+    event = attempt.order("true", setup=["if ("]).run()
+    assert event is not None
+    assert event.code not in (0, None)
+    assert attempt.read("stderr.txt")
+
+
+@pytest.mark.parametrize("name", ["no such program", "./data", "./folder", "/none/such"])
+def test_a_program_that_cannot_be_started(attempt: Attempt, name: str) -> None:
+    attempt.order(name)
+    (attempt.home / "data").write_text("no program")
+    (attempt.home / "folder").mkdir()
+    event = attempt.run()
+    assert event is not None
+    status = event.exit_status("why")
+    assert (status.code, status.reason, status.started) == (None, "submit", None)
+    assert name in attempt.read("stderr.txt")
+
+
+def test_a_signal_is_told_from_an_exit_status(attempt: Attempt) -> None:
+    event = attempt.order("sh", "-c", "kill -9 $$").run()
+    assert event is not None
+    assert event.exit_status().code == -signal.SIGKILL
+    assert event.exit_status().cause == "signal"
+
+
+def test_it_is_claimed_once(attempt: Attempt) -> None:
+    attempt.order("sh", "-c", "echo x >> ../count")
+    many = [attempt.start() for _ in range(4)]
+    for process in many:
+        process.communicate(timeout=50)
+    assert sorted(process.returncode for process in many) == [0, 3, 3, 3]
+    assert (attempt.home.parent / "count").read_text() == "x\n"
+
+
+def test_without_an_order_nothing_is_done(attempt: Attempt) -> None:
+    attempt.home.mkdir()
+    assert attempt.run(code=3) is None
+    attempt.order("touch", "done", attempt=2)
+    assert attempt.run(1, code=3) is None
+    assert not (attempt.home / "done").exists()
+
+
+def test_a_superseded_attempt_is_not_begun(attempt: Attempt) -> None:
+    attempt.order("touch", "done")
+    (attempt.home / ".multirun" / "attempt").write_text("2\n")
+    assert attempt.run(code=3) is None
+    assert not (attempt.home / "done").exists()
+
+
+def test_once_dropped_it_is_never_begun_again(attempt: Attempt) -> None:
+    attempt.order("sh", "-c", "echo x >> ../count").run()
+    drop_order(attempt.home)
+    assert not (attempt.home / ".multirun").exists()
+    assert attempt.run(code=3) is None
+    assert (attempt.home.parent / "count").read_text() == "x\n"
+
+
+def test_the_time_limit_is_kept(attempt: Attempt) -> None:
+    event = attempt.order("sleep", "300", timeout=0.4, grace=0.2).run()
+    assert event is not None
+    assert event.exit_status().cause == "timeout"
+    assert event.ended is not None
+    assert event.started is not None
+    assert event.ended - event.started >= 0.39
+
+
+def test_the_time_limit_is_kept_without_the_wrapper(attempt: Attempt) -> None:
+    attempt.order("sh", "-c", 'sleep 300; : "$PWD"', "x", str(attempt.home), timeout=1, grace=0.1)
+    process = attempt.start()
+    wait_until(lambda: attempt.say("look") == "alive")
+    process.kill()
+    process.wait()
+    assert attempt.say("look") in ("orphan", "gone")
+    wait_until(lambda: attempt.say("look") == "gone")
+    assert attempt.end() is None
+
+
+HARD = """
+trap '' TERM
+(env -i PATH="$PATH" setsid sh -c 'cd /; while :; do sleep 1; done' "$PWD" >/dev/null 2>&1 &)
+(setsid sh -c 'trap "" TERM; while :; do sleep 1; done' "$PWD" &)
+: > ready
+"""
+
+
+@pytest.mark.parametrize("how", ["term", "end", "exit"])
+def test_the_whole_tree_ends(attempt: Attempt, how: str) -> None:
+    last = "exit 0" if how == "exit" else "while :; do sleep 1; done"
+    attempt.order("sh", "-c", f"{HARD}\n{last}", str(attempt.home), grace=0.3)
+    process = attempt.start()
+    if how != "exit":
+        wait_until((attempt.home / "ready").exists)
+    if how == "term":
+        process.terminate()
+    elif how == "end":
+        event = attempt.say("end", "0.3", "cancelled")
+        assert isinstance(event, Event)
+    process.communicate(timeout=50)
+    event = attempt.end()
+    assert event is not None
+    assert event.exit_status().cause == (None if how == "exit" else "cancelled")
+    assert not attempt.processes()
+
+
+def test_the_program_may_tidy_up(attempt: Attempt) -> None:
+    attempt.order("sh", "-c", "trap 'echo tidy > tidied; exit 0' TERM; : > ready; sleep 300 & wait")
+    process = attempt.start()
+    wait_until((attempt.home / "ready").exists)
+    process.terminate()
+    process.communicate(timeout=50)
+    assert attempt.read("tidied") == "tidy\n"
+    event = attempt.end()
+    assert event is not None
+    assert not event.exit_status().ok, "what was cancelled has not succeeded"
+
+
+def test_other_signals_are_passed_on(attempt: Attempt) -> None:
+    attempt.order(
+        "sh",
+        "-c",
+        "trap 'echo one >> seen' USR1; : > ready; until test -s seen; do sleep 0.05; done; exit 0",
+    )
+    process = attempt.start()
+    wait_until((attempt.home / "ready").exists)
+    process.send_signal(signal.SIGUSR1)
+    process.communicate(timeout=50)
+    event = attempt.end()
+    assert event is not None
+    assert (event.code, attempt.read("seen")) == (0, "one\n")
+
+
+def test_a_run_that_is_ended_before_it_began_never_begins(attempt: Attempt) -> None:
+    attempt.order("touch", "done")
+    assert attempt.say("look") == "unclaimed"
+    assert attempt.say("end", "1", "cancelled") == "prevented"
+    assert attempt.run(code=3) is None
+    assert attempt.say("look") == "claimed"
+
+
+def test_a_run_that_is_slow_to_begin_does_not_begin_once_it_is_ended(attempt: Attempt) -> None:
+    (programs := attempt.home.parent / "programs").mkdir()
+    slow = f"""#!/bin/sh
+until [ -e {shlex.quote(str(attempt.home))}/go ]; do sleep 0.05; done
+exec {shutil.which("date")} "$@"
+"""
+    (programs / "date").write_text(slow)
+    (programs / "date").chmod(0o755)
+    attempt.order("touch", "begun")
+    process = attempt.start(PATH=f"{programs}:{os.environ['PATH']}")
+    wait_until((attempt.home / ".multirun/claim-1").exists)
+    assert attempt.say("end", "0.1", "cancelled") == "claimed"
+    (attempt.home / "go").touch()
+    process.communicate(timeout=50)
+    assert process.returncode == 3
+    assert not (attempt.home / "begun").exists()
+    assert attempt.say("look") == "claimed"
+
+
+def test_an_end_that_came_is_not_changed_by_ending_it(attempt: Attempt) -> None:
+    event = attempt.order("true").run()
+    assert attempt.say("end", "1", "cancelled") == event
+    assert attempt.end() == event
+
+
+def test_a_wrapper_that_was_killed_leaves_no_end(attempt: Attempt) -> None:
+    attempt.order("sh", "-c", ": > ready; sleep 300", str(attempt.home))
+    process = attempt.start()
+    wait_until((attempt.home / "ready").exists)
+    wait_until(lambda: attempt.say("look") == "alive")
+    process.kill()
+    process.wait()
+    assert attempt.say("look") == "orphan"
+    assert attempt.say("end", "0.2", "cancelled") == "gone"
+    assert not attempt.processes()
+    assert attempt.end() is None
+
+
+def test_another_boot_or_host(attempt: Attempt) -> None:
+    attempt.order("true").run()
+    claim = attempt.home / ".multirun/claim-1"
+    (claim / "exit").unlink()
+    host, boot, *rest = (claim / "process").read_text().split("\t")
+    (claim / "process").write_text("\t".join([host, "another-boot", *rest]))
+    assert attempt.say("look") == "gone"
+    (claim / "process").write_text("\t".join(["another-host", boot, *rest]))
+    assert attempt.say("look") == "elsewhere"
+    assert attempt.say("end", "1", "cancelled") == "elsewhere"
+
+
+def test_the_time_may_be_given(attempt: Attempt) -> None:
+    attempt.order("sleep", "0.1")
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    event = attempt.run(MULTIRUN_BOOTED=f"{1000 - uptime % 1:.6f}", MULTIRUN_NODE="n ode")
+    assert event is not None
+    assert event.started is not None
+    assert 1000 + uptime - uptime % 1 <= event.started + 1 < 1000 + uptime + 60
+    assert event.host == "n ode"
+
+
+def test_a_full_disk_makes_no_success(attempt: Attempt) -> None:
+    attempt.order("true")
+    (attempt.home / "stdout.txt").symlink_to("/dev/full/none")
+    attempt.run(code=74)
+    assert attempt.end() is None
+
+
+def test_an_order_is_for_its_owner_alone(attempt: Attempt) -> None:
+    attempt.order("true", env={"SECRET": "s"})
+    assert (attempt.home / ".multirun/order").stat().st_mode & 0o777 == 0o600
+
+
+LINE = "end\t3\t1\t0\t0\t-\t10.5\t11\t0.02\t-\tnode\ttoken\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        LINE[:-1],
+        LINE.replace("end", "start of something"),
+        LINE.replace("\t0.02", ""),
+        LINE.replace("0.02", "nan"),
+        LINE.replace("\t3\t", "\tthree\t"),
+        LINE.replace("0\t-\t10.5", "-\t-\t10.5"),
+        LINE.replace("\t1\t0\t", "\t1\t-\t"),
+        "",
+        "\n",
+    ],
+)
+def test_what_is_no_line_is_not_taken_for_one(line: str) -> None:
+    assert parse_line(line) is None
+
+
+def test_a_line_is_read() -> None:
+    event = parse_line(LINE)
+    assert event == Event("end", 3, 1, 0, 0, None, 10.5, 11.0, 0.02, None, "node", "token")
+    assert event.exit_status().ok
+    assert parse_look("alive\n") == "alive"
+    assert parse_look("alive") is None
+    assert parse_look("elsewhere\tnode\n") == "elsewhere"
+    assert parse_look("sh: not found\n") is None
+
+
+@given(st.text(alphabet=st.sampled_from("endstar\t-0123456789.\nx"), max_size=80))
+def test_any_text_may_be_asked_for_a_line(text: str) -> None:
+    event = parse_line(text)
+    assert event is None or event.word in ("start", "end")
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\0"), max_size=40))
+def test_any_word_is_quoted(word: str) -> None:
+    try:
+        text = Order(cmd=["x", word], attempt=1, token="t").render()
+    except UnicodeEncodeError:
+        return  # a lone surrogate that stands for no byte
+    read = 'x() { printf "%s|" "$@"; }; mr_check() { :; }\neval "${mr_program##*exec }"'
+    if "exec " in word:
+        return  # what stands before it is cut off, so that a function is called
+    done = subprocess.run(
+        ["sh", "-c", text.decode("utf-8", "surrogateescape") + read],
+        capture_output=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.stdout == word.encode("utf-8", "surrogateescape") + b"|"
+
+
+def test_a_run_whose_token_begins_like_anothers_is_left_alone(attempt: Attempt) -> None:
+    other = Attempt(attempt.shell, attempt.home.with_name("other"))
+    other.token = f"{attempt.token}0"  # as run 10 beside run 1
+    other.order("sh", "-c", "until [ -e go ]; do sleep 0.05; done")
+    process = other.start()
+    wait_until(lambda: other.say("look") == "alive")
+    assert (event := attempt.order("true").run()) is not None
+    assert event.code == 0
+    assert other.say("look") == "alive"
+    (other.home / "go").touch()
+    process.communicate(timeout=50)
+    assert (event := other.end()) is not None
+    assert event.code == 0
+
+
+def test_an_attempt_that_is_given_up_as_it_begins_does_not_do_what_the_next_one_should(
+    attempt: Attempt,
+) -> None:
+    (programs := attempt.home.parent / "programs").mkdir()
+    slow = f"""#!/bin/sh
+until [ -e {shlex.quote(str(attempt.home))}/go ]; do sleep 0.05; done
+exec {shutil.which("setsid")} "$@"
+"""
+    (programs / "setsid").write_text(slow)
+    (programs / "setsid").chmod(0o755)
+    attempt.order("touch", "first")
+    first = attempt.start(PATH=f"{programs}:{os.environ['PATH']}")
+    wait_until(lambda: attempt.say("look") == "alive")
+    (attempt.home / ".multirun/attempt").write_text("2\n")
+    attempt.order("touch", "second", attempt=2)
+    (attempt.home / "go").touch()
+    first.communicate(timeout=50)
+    assert not (attempt.home / "first").exists()
+    assert not (attempt.home / "second").exists()
+    assert (event := attempt.end()) is not None
+    assert event.code == 127
+    assert (event := attempt.run(2)) is not None
+    assert event.code == 0
+    assert (attempt.home / "second").exists()
+
+
+def test_an_orphan_that_ends_leaves_the_next_attempt_alone(attempt: Attempt) -> None:
+    wait = "until [ -e {0} ]; do sleep 0.05; done; rm {0}"
+    nobody = "(env -i PATH=\"$PATH\" setsid sh -c 'until [ -e done ]; do sleep 0.05; done' &); "
+    attempt.order("sh", "-c", "touch begun; " + wait.format("one"))
+    first = attempt.start()
+    wait_until((attempt.home / "begun").exists)
+    (attempt.home / ".multirun/attempt").write_text("2\n")
+    attempt.token += "-2"
+    attempt.order("sh", "-c", nobody + wait.format("two") + "; touch done", attempt=2)
+    second = attempt.start(2)
+    wait_until(lambda: attempt.say("look", attempt=2) == "alive")
+    (attempt.home / "one").touch()
+    first.communicate(timeout=50)
+    assert attempt.say("look", attempt=2) == "alive"
+    (attempt.home / "two").touch()
+    second.communicate(timeout=50)
+    assert (event := attempt.end(2)) is not None
+    assert (event.code, event.reason) == (0, None)
+
+
+def test_what_a_run_leaves_that_was_over_at_once_ends(attempt: Attempt) -> None:
+    """Runs that take no time are looked after in a shorter way; which one is up to the machine."""
+    stray = "env -i setsid sh -c 'while :; do sleep 1; done' \"$0\" >/dev/null 2>&1 9>&- &"
+    for number in range(3):
+        attempt.token += f"-{number}"
+        attempt.order("sh", "-c", stray, str(attempt.home), attempt=number + 1, grace=0.3)
+        (attempt.home / ".multirun/attempt").write_text(f"{number + 1}\n")
+        event = attempt.run(number + 1)
+        assert event is not None
+        assert event.code == 0
+        assert not attempt.processes()
+
+
+@pytest.mark.parametrize("who", [at_a_terminal, another_user])
+def test_who_is_at_work_in_the_directory_is_left_alone(
+    attempt: Attempt, who: Callable[[Path], AbstractContextManager[subprocess.Popen[bytes]]]
+) -> None:
+    if who is another_user and os.geteuid() != 0:
+        pytest.skip("only root may start a process of another user, or end one")
+    attempt.order("sh", "-c", "touch begun; until test -e go; do sleep 0.05; done", grace=0.2)
+    process = attempt.start()
+    wait_until((attempt.home / "begun").exists)
+    with who(attempt.home) as bystander:
+        (attempt.home / "go").touch()
+        process.communicate(timeout=50)
+        event = attempt.end()
+        assert event is not None
+        assert event.code == 0
+        assert attempt.say("end", "0.2", "cancelled") == event
+        assert bystander.poll() is None
+
+
+@pytest.mark.parametrize(("who", "known"), [("child", "orphan"), ("wrapper", "alive")])
+def test_who_has_got_the_number_of_a_process_that_is_gone_is_left_alone(
+    attempt: Attempt, who: str, known: str
+) -> None:
+    attempt.order("true").run()
+    claim = attempt.home / ".multirun/claim-1"
+    (claim / "exit").unlink()
+    names = ("host", "boot", "wrapper", "wrapper_start", "child", "child_start", "token", "end")
+    fields = dict(zip(names, (claim / "process").read_text().split("\t"), strict=True))
+    with subprocess.Popen(["sleep", "300"], start_new_session=True) as other:
+        try:
+            fields[who] = str(other.pid)
+            # Both may have begun within one tick of the clock.
+            fields[f"{who}_start"] = str(int(fields[f"{who}_start"]) - 1)
+            (claim / "process").write_text("\t".join(fields.values()))
+            assert attempt.say("look") == "gone"
+            assert attempt.say("end", "0.2", "cancelled") == "gone"
+            assert other.poll() is None
+            seen = tree.process(other.pid)
+            assert seen is not None
+            fields[f"{who}_start"] = str(seen.start)  # only with that it would be the one
+            (claim / "process").write_text("\t".join(fields.values()))
+            assert attempt.say("look") == known
+        finally:
+            other.kill()
