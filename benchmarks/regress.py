@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from suite import launching, python_runs, reading
+from suite.beds import Beds
 from suite.environment import make_environment
 from suite.machine import facts
 from suite.measure import Bench, Row, Side
@@ -52,7 +53,9 @@ def main() -> int:
             (home / "kept").mkdir(parents=True)
             tree = trees.enter_context(_worktree(commit, home / "tree"))
             python = make_environment(home / "environment", tree)
-            setups.append(Setup(python=python, sizes=sizes, kept=home / "kept", label=label))
+            setups.append(
+                Setup(python=python, sizes=sizes, kept=home / "kept", beds=Beds(place), label=label)
+            )
         bench = Bench(place, say)
         measured = [
             one

@@ -1,14 +1,18 @@
-"""A sweep of short runs, as a user would write it. Arguments: COUNT SLOTS FOLDER PROGRAM."""
+"""A sweep of short runs, as a user would write it. Arguments: [--warm] COUNT SLOTS FOLDER PROGRAM.
+
+With --warm, runs of Python scripts are forked from an interpreter that has imported what they need.
+"""
 
 import sys
 
 from multirun_core import ParallelLocalRunner, multirun
 
-count, slots, folder, *cmd = sys.argv[1:]
+warm = sys.argv[1] == "--warm"
+count, slots, folder, *cmd = sys.argv[1 + warm :]
 multirun(
     runs=({"i": i, "x": i * 0.5, "name": f"run {i}"} for i in range(int(count))),
     cmd=cmd,
     output_path=folder,
-    runner=ParallelLocalRunner(max_parallel=int(slots)),
+    runner=ParallelLocalRunner(max_parallel=int(slots), warm=warm),
     check=True,
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from suite.measure import Row, Sample, Side, run_to_end
-from suite.setup import ROOT, Setup, found, lacks, program
+from suite.setup import Setup, found, lacks, lacks_module, program
 
 _SLOTS = 2
 _TRUE = found("true")
@@ -111,7 +110,7 @@ def _joblib(setup: Setup) -> Side:
     return _peer(
         setup,
         "joblib",
-        _lacks_joblib(setup.peers),
+        lacks_module(setup.peers, "joblib"),
         str(setup.peers),
         program("joblib_launch.py"),
     )
@@ -151,12 +150,3 @@ def _vfork(setup: Setup) -> Side:
 
 def _quoted(script: str) -> str:
     return script.replace("'", "'\\''")
-
-
-def _lacks_joblib(python: Path) -> str | None:
-    if python.exists():
-        done = subprocess.run([python, "-c", "import joblib"], check=False, capture_output=True)
-        if done.returncode == 0:
-            return None
-    name = python.parents[1].relative_to(ROOT) if python.is_relative_to(ROOT) else python.parents[1]
-    return f"joblib (pip install -r benchmarks/requirements.txt, in an environment {name})"

@@ -213,7 +213,24 @@ def run_to_end(command: Sequence[str]) -> None:
         _run(command, out, errors)
 
 
-def _run(command: Sequence[str], out: IO[bytes], errors: IO[bytes]) -> tuple[float, float]:
+def run_inside(command: Sequence[str], seconds: float = _BOUND_SECONDS) -> dict[str, Any]:
+    """Run a program that measures itself, and return what it told.
+
+    Args:
+        command: the program's arguments.
+        seconds: how long it may take.
+
+    Raises:
+        SideError: it failed.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        _run(command, out, errors, seconds)
+        return _last_line(out)
+
+
+def _run(
+    command: Sequence[str], out: IO[bytes], errors: IO[bytes], bound: float = _BOUND_SECONDS
+) -> tuple[float, float]:
     """Run a program and return its seconds and its CPU seconds."""
     env = {name: text for name, text in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
     begun = time.perf_counter()
@@ -225,7 +242,7 @@ def _run(command: Sequence[str], out: IO[bytes], errors: IO[bytes]) -> tuple[flo
         env=env,
         process_group=0,
     )
-    watch = threading.Timer(_BOUND_SECONDS, _kill, [process.pid])
+    watch = threading.Timer(bound, _kill, [process.pid])
     watch.start()
     try:
         _, status, usage = os.wait4(process.pid, 0)

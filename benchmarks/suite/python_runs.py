@@ -1,4 +1,4 @@
-"""B7 and B8: what a run in Python pays for us, and what importing us costs."""
+"""B7, B8 and B11: what a run in Python pays for us and for Python, and what importing us costs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,26 @@ def rows(setup: Setup) -> list[Row]:
     plain = _bodies(setup, "plain json, pickle", "plain_body.py")
     what = f"{setup.sizes.bodies} Python runs: getRunParams, postRunResults / json, pickle"
     return [Row(id="B7", what=what, a=body(setup), b=plain, must=1.1, aim=1.05)]
+
+
+def warm_rows(setup: Setup) -> list[Row]:
+    """Return B11."""
+    rows: list[Row] = []
+    for letter, script, of in (
+        ("", "plain_body.py", "json, pickle"),
+        ("n", "numpy_body.py", "numpy"),
+    ):
+        rows.append(
+            Row(
+                id="B11" + letter,
+                what=f"{setup.sizes.short} short Python runs with {of}: warm / started anew",
+                a=_sweep(setup, f"warm, {of}", script, "--warm"),
+                b=_sweep(setup, f"started anew, {of}", script),
+                must=None if letter else 0.2,
+                aim=None if letter else 0.1,
+            )
+        )
+    return rows
 
 
 def start_rows(setup: Setup) -> list[Row]:
@@ -51,6 +71,26 @@ def _bodies(setup: Setup, name: str, script: str) -> Side:
             setup.python,
             program("bare_launch.py"),
             "--facts",
+            str(count),
+            str(_SLOTS),
+            str(folder),
+            setup.python,
+            program(script),
+        ],
+        units=count,
+        staged=count,
+    )
+
+
+def _sweep(setup: Setup, name: str, script: str, *options: str) -> Side:
+    """Return a sweep of runs of the same Python program."""
+    count = setup.sizes.short
+    return Side(
+        name=setup.named(name),
+        command=lambda folder: [
+            setup.python,
+            program("ours_launch.py"),
+            *options,
             str(count),
             str(_SLOTS),
             str(folder),

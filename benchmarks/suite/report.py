@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from suite.measure import Measured, Sample, Side
@@ -34,6 +34,24 @@ def as_table(measured: Iterable[Measured], *, judge: bool) -> str:
     told.insert(1, "  ".join("-" * width for width in widths))
     problems = [f"{one.row.id}: {one.problem}" for one in measured if one.problem]
     return "\n".join([*told, *problems]) + "\n"
+
+
+def as_markdown(measured: Iterable[Measured], machine: Mapping[str, Any]) -> str:
+    """Return a page with the table, and what machine the figures are of."""
+    lines = [_HEAD, tuple("---" for _ in _HEAD), *(_cells(one, judge=True) for one in measured)]
+    rows = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    load = " ".join(f"{one:.1f}" for one in machine["load"])
+    what = (
+        f"{machine['time']}, commit {machine['commit']}",
+        f"{machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_bytes'] / 2**30:.0f} GiB",
+        f"{machine['system']}, {machine['libc']}, Python {machine['python']}",
+        f"{machine['file_system']}; load at the start {load}",
+    )
+    return (
+        "# Figures\n\n"
+        "Written by `python benchmarks/run.py --markdown benchmarks/figures.md`; what the rows\n"
+        f"are is in [README.md](README.md).\n\n{'; '.join(what)}.\n\n{rows}"
+    )
 
 
 def as_json(measured: Iterable[Measured], *, judge: bool) -> list[dict[str, Any]]:
