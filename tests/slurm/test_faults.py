@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from multirun_core._sweep.abandoned import end_left
@@ -265,15 +266,17 @@ def test_too_much_memory_is_told_and_more_is_asked_for(
 ) -> None:
     use(cgroup_slurm, monkeypatch)
     greedy = "head -c 150000000 /dev/zero | tail > /dev/null && "
-    done = call(
-        tmp_path / "s",
-        BEGIN + greedy + POST,
-        options={"mem": "100M", "retry_scale": {"mem": 4}},
-        retries=1,
-    )
-    assert [(run.status, run.attempts) for run in done.runs] == [("success", 2)], told(done)
-    ends = [e for e in events(tmp_path / "s") if e["event"] == "end"]
-    assert ends[0]["reason"] == "out_of_memory", ends
+    ways: dict[str, dict[str, Any]] = {
+        "option": {"options": {"mem": "100M"}},
+        "resources": {"resources": lambda params: {"memory": "100MiB"}},
+        "default": {},  # 100 MiB for each CPU
+    }
+    for way, given in ways.items():
+        root, options = tmp_path / way, given.pop("options", {}) | {"retry_scale": {"mem": 4}}
+        done = call(root, BEGIN + greedy + POST, options=options, retries=1, **given)
+        assert [(run.status, run.attempts) for run in done.runs] == [("success", 2)], told(done)
+        ends = [e for e in events(root) if e["event"] == "end"]
+        assert ends[0]["reason"] == "out_of_memory", ends
 
 
 def test_a_packed_job_that_runs_out_of_memory_costs_no_run_that_has_ended(

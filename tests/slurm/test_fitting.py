@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from multirun_core._model.run import Run
 from multirun_core._runners.scheduler.submission import Demand
 from multirun_core.errors import SubmitError, UsageError
-from multirun_slurm.arguments import effective
-from multirun_slurm.fitting import check, chosen, longest
-from multirun_slurm.limits import Limits, read_partitions
+from multirun_slurm.arguments import effective, scaled
+from multirun_slurm.fitting import check, chosen, default_memory, longest
+from multirun_slurm.limits import Answers, Limits, read_partitions
 from multirun_slurm.options import JobOptions
 from multirun_slurm.runner import SlurmRunner
 from multirun_slurm.scheduler import SlurmScheduler
@@ -35,6 +36,17 @@ MIB = 1 << 20
 
 def partitions_of(printed: str = CLUSTER) -> Limits:
     return Limits(partitions=read_partitions(printed))
+
+
+def with_defaults(**defaults: str) -> Limits:
+    """Return a cluster of which some partitions give memory to who asks for none."""
+    rows = (f"PartitionName={name} {text}\n" for name, text in defaults.items())
+    answers = Answers(
+        config="SelectTypeParameters    = CR_CORE_MEMORY\nDefMemPerCPU = 100\n",
+        partitions=CLUSTER,
+        defaults="".join(rows),
+    )
+    return answers.limits(JobOptions())
 
 
 @pytest.mark.parametrize(
@@ -156,6 +168,47 @@ def test_the_shortest_limit_of_the_partitions_that_can_hold_a_run() -> None:
     assert math.inf not in (limit("main", 1), limit("main", math.inf))
 
 
+def test_memory_that_a_partition_gives_by_default_counts() -> None:
+    there = with_defaults(
+        main="DefMemPerCPU=2000 SelectTypeParameters=NONE", short="DefMemPerNode=40000"
+    )
+    for options, words in (
+        (
+            {"cpus_per_task": 51},
+            "needs 102000 MiB on one node, since the default there is 2000 MiB",
+        ),
+        ({"ntasks": 301}, "room for 250"),
+        ({"partition": "short"}, "needs 40000 MiB on one node, which is the default there, but"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            check(JobOptions(**options), there)
+        assert words in str(caught.value)
+    for fits in (
+        {"cpus_per_task": 50},
+        {"cpus_per_task": 60, "mem": "1G"},
+        {"cpus_per_task": 60, "sbatch_args": ["--mem=1G"]},
+        {"cpus_per_task": 60, "sbatch_args": ["--mem=0"]},
+        {"cpus_per_task": 60, "gpus": 1},
+        {"partition": "short", "mem_per_cpu": 1000},
+    ):
+        check(JobOptions(**fits), there)
+
+
+def test_the_default_of_memory_is_of_the_partition_or_the_cluster_or_not_known() -> None:
+    found = {one.name: one for one in with_defaults(main="x=y", gpu="DefMemPerNode=9").partitions}
+    assert (found["main"].mem_per_cpu, found["main"].mem_per_node) == (100, 0)
+    assert (found["gpu"].mem_per_cpu, found["gpu"].mem_per_node) == (0, 9)
+    shared = with_defaults(main="DefMemPerCPU=5 SelectTypeParameters=CR_CORE", gpu="a=b")
+    assert [one.mem_per_cpu for one in shared.partitions if one.name == "main"] == [0]
+    whole = with_defaults(main="DefMemPerNode=UNLIMITED", short="DefMemPerNode=7", gpu="a=b")
+    there = whole.partitions
+    assert default_memory(chosen(JobOptions(partition="main,gpu"), there)) == ("mem_per_cpu", 100)
+    assert default_memory(chosen(JobOptions(partition="short"), there)) == ("mem", 7)
+    assert default_memory(chosen(JobOptions(partition="short,gpu"), there)) is None
+    assert default_memory(whole.partitions[-1:]) is None  # not told of
+    assert default_memory([]) is None
+
+
 # What the runner makes of it.
 
 
@@ -183,6 +236,9 @@ def test_as_many_runs_at_once_as_one_node_of_the_partition_holds(
     assert at_once(1000, "10000M") == 10
     assert at_once(1000, cpus=2, mem_per_cpu="1000M") == 32
     assert at_once(1000, partition="closed") == 1000  # nothing is known of its nodes
+    by_default = runner(pack=1000)
+    by_default.cluster = with_defaults(main="DefMemPerCPU=2000")
+    assert by_default.at_once(by_default.demand(Run(), memory=1, seconds=1), 1000) == 50
     monkeypatch.setenv("SBATCH_PARTITION", "short")
     assert at_once(1000) == 16
 
@@ -217,6 +273,66 @@ def test_a_further_attempt_gets_more_memory_however_it_is_given(name: str) -> No
     assert getattr(demand.options, name) == 200
     assert getattr(one.demand(Run(), memory=1, seconds=1).options, name) == "100M"
     assert demand.needs.memory_bytes == (200 * MIB if name == "mem" else None)
+
+
+def test_what_sbatch_args_ask_for_is_scaled_too() -> None:
+    given = JobOptions(mem="1G", sbatch_args=["--mem-per-cpu", "100", "-t", "2:00"])
+    more = effective(scaled(given, memory=2, time=1.5))
+    assert (more.mem, more.mem_per_cpu, more.minutes) == (None, 200, 3)
+    again = effective(scaled(scaled(given, memory=2, time=1), memory=1.5, time=1))
+    assert again.mem_per_cpu == 300
+    assert scaled(JobOptions(), memory=2, time=2) == JobOptions()
+
+
+def test_memory_by_resources_is_scaled() -> None:
+    one = runner(retry_scale={"mem": 1.5})
+    one.policy = replace(one.policy, resources=lambda params: {"memory": "100MiB"})
+    assert one.demand(Run(), memory=1, seconds=1).needs.memory_bytes == 100 * MIB
+    assert one.demand(Run(), memory=1.5, seconds=1).needs.memory_bytes == 150 * MIB
+
+
+def test_memory_by_default_is_scaled_and_shared_by_no_pack() -> None:
+    def demand(memory: float, **options: Any) -> Demand:
+        one = runner(**options)
+        one.cluster = with_defaults(main="DefMemPerCPU=50", short="DefMemPerNode=1000")
+        return one.demand(Run(), memory=memory, seconds=1)
+
+    scale = {"retry_scale": {"mem": 2}}
+    assert demand(1, **scale).options == JobOptions()
+    assert demand(2, **scale).options == JobOptions(mem_per_cpu=100)
+    assert demand(4, partition="short", **scale).needs.memory_bytes == 4000 * MIB
+    assert demand(1, partition="short").needs.memory_bytes is None
+    assert demand(1, partition="short", pack=5).needs.memory_bytes == 1000 * MIB
+    assert demand(1, pack=5).options == JobOptions()
+
+
+@pytest.mark.parametrize(
+    ("scale", "options", "words"),
+    [
+        ({"mem": 2}, {}, "give `mem`, or memory by `resources`, or leave it out"),
+        ({"mem": 2}, {"gpus": 1, "partition": "gpu"}, "give `mem`"),
+        ({"time": 2}, {"mem": "1G"}, "give `time` or `timeout`, or leave it out"),
+    ],
+)
+def test_what_nobody_knows_cannot_be_scaled(
+    scale: dict[str, float], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SubmitError) as caught:
+        runner(retry_scale=scale, **options).demand(Run(), memory=1, seconds=1)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per_run": lambda p: {}},
+        {"mem_per_gpu": "1G", "timeout": 5},
+        {"timeout": "5x median", "sbatch_args": ["--mem=1G"]},
+    ],
+)
+def test_what_may_be_known_can_be_scaled(options: dict[str, Any]) -> None:
+    one = runner(retry_scale={"mem": 2, "time": 2}, **options)
+    one.demand(Run(), memory=1, seconds=1)
 
 
 def test_runs_with_gpus_or_nodes_go_alone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from multirun_core._options import options_of, parse_option_text
 from multirun_core._sweep.choosing import choose_runner
 from multirun_core.errors import RunnerOptionError, UsageError
 from multirun_core.plugins import RunnerSpec
+from multirun_slurm.arguments import scaled
 from multirun_slurm.options import JobOptions, SlurmOptions, sbatch_arguments
 from multirun_slurm.signature import options_from
 
@@ -74,7 +75,6 @@ def test_nothing_is_asked_for_by_default() -> None:
         ({"signal": "USR1"}, "write USR1 or USR2"),
         ({"retry_scale": {"cpus": 2}}, "retry_scale holds 'cpus': 2"),
         ({"retry_scale": {"mem": 1}}, "a factor over 1"),
-        ({"retry_scale": {"mem": 2}}, "the option mem is not given"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(options: dict[str, Any], message: str) -> None:
@@ -115,10 +115,8 @@ def test_a_run_that_says_nonsense_is_named(per_run: Any, message: str) -> None:
 
 def test_more_is_asked_for_after_too_little() -> None:
     options = JobOptions(mem_per_cpu="1000M", time=timedelta(minutes=5))
-    assert options.scaled("mem", 1.5).mem_per_cpu == 1500
-    assert options.scaled("time", 2).minutes == 10
-    with pytest.raises(UsageError, match="the option mem is not given"):
-        JobOptions(time=5).scaled("mem", 2)
+    assert scaled(options, memory=1.5, time=1) == replace(options, mem_per_cpu=1500)
+    assert scaled(options, memory=1, time=2).minutes == 10
 
 
 def test_what_can_share_a_job() -> None:

@@ -78,6 +78,25 @@ def test_more_time_for_a_further_attempt_is_held_against_the_partition(
     assert runner.calls["submit"] == 1
 
 
+def test_a_pack_asks_for_no_more_than_a_node_has_by_default(
+    make_slurm: Callable[[ClusterOptions], SlurmCluster],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Its runs ask for no memory: what the partition then gives for each CPU, or job, counts."""
+    fat = ("fat Nodes=ALL DefMemPerCPU=4000", "job Nodes=ALL DefMemPerNode=30000")
+    cluster = use(make_slurm(ClusterOptions(nodes=1, partitions=fat)), monkeypatch)
+    asked = {}
+    for partition in ("fat", "job"):
+        root = tmp_path / partition
+        sweep = call(root, BEGIN + POST, 60, options={"partition": partition, "pack": 60})
+        assert sweep.results == [1] * 60, told(sweep)
+        (job,) = job_ids(root)
+        asked[partition] = cluster.show(job)["TRES"]
+    assert asked["fat"].startswith("cpu=25,mem=100000M")
+    assert asked["job"].startswith("cpu=3,mem=90000M")
+
+
 @pytest.fixture
 def no_jobs(
     accounting_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch

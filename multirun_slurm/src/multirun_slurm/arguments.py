@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ _SHORT = {
 }  # fmt: skip
 _LONG = (*_SHORT.values(), "ntasks-per-node", "mem", "mem-per-cpu", "mem-per-gpu")
 _FLAGS = ("overcommit",)
+_MEMORY = re.compile(r"-G|--(?:g|me)")  # or GPUs, with which comes memory of their own
 
 
 def effective(options: JobOptions) -> JobOptions:
@@ -35,6 +37,35 @@ def effective(options: JobOptions) -> JobOptions:
             changes |= dict.fromkeys(MIB)
         changes[option] = _READ.get(option, _text)(text)
     return replace(options, sbatch_args=(), **changes) if changes else options
+
+
+def leaves_memory(options: JobOptions) -> bool:
+    """Whether a job asks for no memory, in whichever way, so that it gets the default."""
+    given = options.gpus or options.gres or options.mem_per_gpu
+    said = any(_MEMORY.match(argument) for argument in options.sbatch_args)
+    return not (options.asks_memory or given or said)
+
+
+def scaled(options: JobOptions, *, memory: float, time: float) -> JobOptions:
+    """Return these with more memory and time, by factors, rounded up; what is not said stays."""
+    asked = effective(options)
+    if time > 1 and asked.minutes is not None:
+        options = _more(options, "time", math.ceil(asked.minutes * time), "")
+    for name in MIB if memory > 1 else ():
+        if (given := getattr(asked, name)) is not None:
+            options = _more(options, name, math.ceil(mebibytes_of(name, given) * memory), "M")
+    return options
+
+
+def _more(options: JobOptions, name: str, amount: int, unit: str) -> JobOptions:
+    """Return these with another amount: as an option, or where `sbatch_args` say it, there."""
+    changes: dict[str, Any] = {name: amount}
+    if getattr(options, name) is not None:
+        options = replace(options, **changes)
+    if getattr(effective(options), name) == amount:
+        return options
+    last = f"--{name.replace('_', '-')}={amount}{unit}"
+    return replace(options, sbatch_args=(*options.sbatch_args, last))
 
 
 def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

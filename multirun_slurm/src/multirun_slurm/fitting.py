@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from multirun_core._model.resources import Resources
 from multirun_core.errors import UsageError
 
-from multirun_slurm.arguments import effective
+from multirun_slurm.arguments import effective, leaves_memory
 from multirun_slurm.limits import Limits, Nodes, Partition
 from multirun_slurm.options import JobOptions
 from multirun_slurm.units import mebibytes_of, minutes_text
@@ -66,9 +67,11 @@ def why_never(
     unknown = [name for name in _names(options, default) if name not in there]
     if there and unknown:
         return f"there is no partition {unknown[0]!r}; there are: {', '.join(sorted(there))}"
-    asked = effective(options)
+    asked, default_counts = effective(options), leaves_memory(options)
 
     def lacks(one: Partition) -> str | None:
+        if not default_counts:
+            one = replace(one, mem_per_cpu=0, mem_per_node=0)
         return (None if limits.overrides_time else _lacks_time(asked, one, time)) or _lacks_room(
             asked, one
         )
@@ -93,33 +96,58 @@ def longest(partitions: Sequence[Partition], seconds: float) -> float | None:
 
 def runs_on_a_node(partitions: Sequence[Partition], options: JobOptions, needs: Resources) -> int:
     """Return how many runs a node can hold at most; 0 where that is not known, or none can."""
-    cpus, memory = needs.cpus or 1, needs.memory_bytes
-    if memory is None and options.mem_per_cpu is not None:
-        memory = mebibytes_of("mem_per_cpu", options.mem_per_cpu) * cpus * _MIB
+    cpus, default_counts = needs.cpus or 1, leaves_memory(options)
 
-    def held(node: Nodes) -> int:
+    def memory(one: Partition) -> int:
+        if needs.memory_bytes is not None:
+            return needs.memory_bytes
+        if options.mem_per_cpu is None and not default_counts:
+            return 0
+        return _MIB * _memory(options, cpus, one)
+
+    def held(node: Nodes, memory: int) -> int:
         by_cpus = node.cpus // cpus
         return min(by_cpus, node.memory_mib * _MIB // memory) if memory else by_cpus
 
-    nodes = [node for one in partitions for node in one.nodes if node.count]
-    return max(map(held, nodes), default=0)
+    return max(
+        (held(node, memory(one)) for one in partitions for node in one.nodes if node.count),
+        default=0,
+    )
 
 
-def node_share(options: JobOptions) -> tuple[int, int]:
+def default_memory(partitions: Sequence[Partition]) -> tuple[str, int] | None:
+    """Return what a job gets that asks for no memory, as an option and its MiB.
+
+    Args:
+        partitions: where it may start.
+
+    Returns:
+        None where that is a whole node's, not known, or not the same kind in all of them.
+    """
+    for name in ("mem_per_cpu", "mem_per_node"):
+        sizes: list[int] = [getattr(one, name) for one in partitions]
+        if sizes and all(sizes):
+            return name.removesuffix("_per_node"), max(sizes)
+    return None
+
+
+def _node_share(options: JobOptions, partition: Partition) -> tuple[int, int]:
     """Return the CPUs and MiB that a job takes of one node at least."""
     cpus = options.cpus_per_task or 1
     if options.ntasks_per_node is not None:
         cpus *= options.ntasks_per_node
     elif options.nodes in (1, "1"):
         cpus *= options.ntasks or 1
-    return cpus, _memory(options, cpus)
+    return cpus, _memory(options, cpus, partition)
 
 
-def _memory(options: JobOptions, cpus: int) -> int:
+def _memory(options: JobOptions, cpus: int, partition: Partition) -> int:
     """Return the MiB that go with so many CPUs of a node."""
     if options.mem_per_cpu is not None:
         return mebibytes_of("mem_per_cpu", options.mem_per_cpu) * cpus
-    return options.mem_mib or 0
+    if options.mem_mib is not None:
+        return options.mem_mib
+    return partition.mem_per_cpu * cpus or partition.mem_per_node
 
 
 def _names(options: JobOptions, default: str | None) -> list[str]:
@@ -143,7 +171,7 @@ def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     nodes = [one for one in partition.nodes if one.count]
     if not nodes:
         return None
-    cpus, memory = node_share(options)
+    cpus, memory = _node_share(options, partition)
     most = max(one.cpus for one in nodes)
     if cpus > most:
         return (
@@ -153,15 +181,16 @@ def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     most = max(one.memory_mib for one in nodes)
     if memory > most:
         return (
-            f"a run needs {memory} MiB on one node, but no node of partition {partition.name!r} "
-            f"has more than {most} MiB; ask for less memory or another partition"
+            f"a run needs {memory} MiB on one node{_by_default(options, partition)}, but no node "
+            f"of partition {partition.name!r} has more than {most} MiB; ask for less memory or "
+            "another partition"
         )
     if not any(one.cpus >= cpus and one.memory_mib >= memory for one in nodes):
         return (
             f"a run needs {cpus} CPUs and {memory} MiB on one node, and no node of partition "
             f"{partition.name!r} has both; ask for less or another partition"
         )
-    tasks, room = options.ntasks or 1, _tasks_held(options, nodes)
+    tasks, room = options.ntasks or 1, _tasks_held(options, partition, nodes)
     if tasks > room:
         return (
             f"a run needs {tasks} tasks with {options.cpus_per_task or 1} CPUs each, but all nodes "
@@ -171,13 +200,23 @@ def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     return None
 
 
-def _tasks_held(options: JobOptions, nodes: Sequence[Nodes]) -> int:
+def _by_default(options: JobOptions, partition: Partition) -> str:
+    """Return what to say of memory that nobody has asked for."""
+    if options.asks_memory or not (partition.mem_per_cpu or partition.mem_per_node):
+        return ""
+    if partition.mem_per_cpu:
+        return f", since the default there is {partition.mem_per_cpu} MiB for each CPU"
+    return ", which is the default there"
+
+
+def _tasks_held(options: JobOptions, partition: Partition, nodes: Sequence[Nodes]) -> int:
     """Return how many tasks of one job all nodes can hold together."""
     each = options.cpus_per_task or 1
-    per_cpu = _memory(options, 1) if options.mem_per_cpu is not None else 0
+    whole = options.mem_mib if options.asks_memory else partition.mem_per_node
+    per_cpu = 0 if whole else _memory(options, 1, partition)
 
     def held(node: Nodes) -> int:
-        if (options.mem_mib or 0) > node.memory_mib:
+        if (whole or 0) > node.memory_mib:
             return 0
         cpus = min(node.cpus, node.memory_mib // per_cpu) if per_cpu else node.cpus
         return min(cpus // each, options.ntasks_per_node or cpus)

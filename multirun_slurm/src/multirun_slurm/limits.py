@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from multirun_slurm.options import JobOptions
-from multirun_slurm.parse import parse_config, parse_table
+from multirun_slurm.parse import parse_config, parse_records, parse_table
 from multirun_slurm.units import minutes_text, parse_minutes
 from multirun_slurm.variables import plain
 
 CONFIG = ("scontrol", "show", "config")
 PARTITIONS = plain("sinfo", "--all", "--noheader", "--exact", "-o", "%P|%l|%c|%m|%D|%G")
+DEFAULTS = ("scontrol", "--all", "--oneliner", "show", "partition")
 WHO = ("id", "-un")
 MINE = plain("squeue", "--me", "--noheader", "--array", "-o", "%i")
 ALL = plain("squeue", "--noheader", "--array", "--states=all", "-o", "%i")
 QOS = ("sacctmgr", "-nP", "show", "qos", "format=Name,Flags,MaxSubmitPU,MaxSubmitPA,GrpSubmit")
 
+_DEFAULT_MEMORY = ("DefMemPerCPU", "DefMemPerNode")
 _PARTITION_COLUMNS = ("name", "minutes", "cpus", "memory", "nodes", "gres")
 _ASSOCIATION_COLUMNS = ("account", "partition", "qos", "default_qos", "max_submit", "grp_submit")
 _QOS_COLUMNS = ("name", "flags", "max_submit_user", "max_submit_account", "grp_submit")
@@ -59,12 +61,16 @@ class Partition:
         default: whether jobs go there that name none.
         minutes: its time limit; infinity where it has none.
         nodes: what nodes it has.
+        mem_per_cpu, mem_per_node: the MiB that a job gets which asks for no memory; 0 where that
+            is all that there is, or not known.
     """
 
     name: str
     default: bool
     minutes: float
     nodes: tuple[Nodes, ...]
+    mem_per_cpu: int = 0
+    mem_per_node: int = 0
 
     @property
     def text(self) -> str:
@@ -129,6 +135,7 @@ class Answers:
     partitions: str = ""
     associations: str = ""
     qos: str = ""
+    defaults: str = ""
 
     def limits(self, options: JobOptions) -> Limits:
         """Return what they mean.
@@ -144,9 +151,25 @@ class Answers:
             min_job_age=_number(config.get("MinJobAge", "").partition(" ")[0]),
             submit=self._submit(options, qos),
             accounting=config.get("AccountingStorageType") == "accounting_storage/slurmdbd",
-            partitions=read_partitions(self.partitions),
+            partitions=tuple(self._partitions(config)),
             overrides_time=any("PartitionTimeLimit" in row["flags"] for row in qos),
         )
+
+    def _partitions(self, config: Mapping[str, str]) -> Iterator[Partition]:
+        """Yield partitions with what they give by default, see DefMemPerCPU in slurm.conf(5)."""
+        told = {row.get("PartitionName"): row for row in parse_records(self.defaults)}
+        for one in read_partitions(self.partitions):
+            row = told.get(one.name, {})
+            counted = row.get("SelectTypeParameters", "NONE")
+            if counted == "NONE":
+                counted = config.get("SelectTypeParameters", "")
+            if one.name not in told or "MEMORY" not in counted.upper():
+                yield one
+                continue
+            by_cpu, by_node = (_number(row.get(name, "")) or 0 for name in _DEFAULT_MEMORY)
+            if not by_cpu and not by_node:
+                by_cpu, by_node = (_number(config.get(name, "")) or 0 for name in _DEFAULT_MEMORY)
+            yield replace(one, mem_per_cpu=by_cpu, mem_per_node=by_node)
 
     def _submit(self, options: JobOptions, qos: Sequence[Mapping[str, str]]) -> int | None:
         rows = [

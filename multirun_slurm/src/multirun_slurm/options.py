@@ -145,23 +145,6 @@ class JobOptions:
                 )
         return replace(self, **changes) if changes else self
 
-    def scaled(self, name: str, factor: float) -> JobOptions:
-        """Return these with more of `mem` (however it is given) or `time`, rounded up.
-
-        Raises:
-            UsageError: nothing of the kind is asked for, so that there is nothing to scale.
-        """
-        if name == "time" and self.minutes is not None:
-            return replace(self, time=max(1, -int(-self.minutes * factor // 1)))
-        for option in MIB if name == "mem" else ():
-            if (given := getattr(self, option)) is not None:
-                more: dict[str, Any] = {option: -int(-mebibytes_of(option, given) * factor // 1)}
-                return replace(self, **more)
-        raise UsageError(
-            f"retry_scale names {name!r}, but the option {name} is not given; give it, "
-            "or leave it out of retry_scale"
-        )
-
 
 def sbatch_arguments(options: JobOptions) -> list[str]:
     """Return what sbatch is told, one argument each; `sbatch_args` come last."""
@@ -214,7 +197,8 @@ class SlurmOptions(JobOptions):
         infrastructure_retries: how many further attempts a run gets whose node failed, which was
             preempted, or which could not be started; they do not count as `retries`.
         retry_scale: by what a further attempt asks for more: {"mem": 2} after it ran out of
-            memory, {"time": 2} after its time was up.
+            memory, {"time": 2} after its time was up; of what the options or `resources` say, or
+            of the memory that the partition gives by default.
         signal: "USR1@60" or "USR2@60": tell each run that its job ends in so many seconds.
         detach: return when all runs are in the queue; `multirun resume DIR` collects them.
         on_interrupt: what Ctrl-C does to the jobs: "cancel" ends them, "detach" leaves them for
@@ -314,7 +298,6 @@ class SlurmOptions(JobOptions):
                     f"retry_scale holds {name!r}: {factor!r}; it may hold 'mem' and 'time', each "
                     "with a factor over 1, such as {'mem': 2}"
                 )
-            self.job.scaled(name, factor)
 
     @property
     def job(self) -> JobOptions:

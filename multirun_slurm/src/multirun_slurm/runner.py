@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import uuid
 from dataclasses import replace
@@ -17,7 +18,7 @@ from multirun_core._runners.scheduler.submission import Demand
 from multirun_core.errors import BackendError, SubmitError, TransportError, UsageError
 
 from multirun_slurm import fitting, limits
-from multirun_slurm.arguments import effective
+from multirun_slurm.arguments import effective, leaves_memory, scaled
 from multirun_slurm.login import login_of
 from multirun_slurm.options import SlurmOptions
 from multirun_slurm.scheduler import SlurmScheduler
@@ -38,6 +39,11 @@ _MIB = 1 << 20
 _MARGIN_SECONDS = 60.0  # for what comes before and after a run, in Slurm's own limit
 _AUTO_AT_ONCE = 4  # CPUs of a job whose number of runs is not said
 _POLL_SECONDS = (2.0, 60.0)
+# With one of these in the environment, sbatch does not leave memory to the partition.
+_SAYS_MEMORY = {
+    "SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU", "SBATCH_MEM_PER_NODE", "SBATCH_GPUS", "SBATCH_GRES",
+    "SBATCH_GPUS_PER_NODE", "SBATCH_GPUS_PER_TASK",
+}  # fmt: skip
 
 
 class SlurmRunner(SchedulerRunner):
@@ -138,15 +144,15 @@ class SlurmRunner(SchedulerRunner):
         """
         try:
             job = self.options.job_for(run.params)
-            if memory > 1 and job.asks_memory:
-                job = job.scaled("mem", memory)
-            if seconds > 1 and job.minutes is not None:
-                job = job.scaled("time", seconds)
+            needs = self.needs(run)
+            if needs.memory_bytes is not None:
+                needs = replace(needs, memory_bytes=math.ceil(needs.memory_bytes * memory))
+            elif leaves_memory(job):
+                job = self._with_default(job, more=memory > 1)
+            self._check_scale(run, job, needs)
+            job = scaled(job, memory=memory, time=seconds)
         except UsageError as error:
             raise SubmitError(str(error)) from None
-        needs = self.needs(run)
-        if needs.memory_bytes is not None:
-            needs = replace(needs, memory_bytes=int(needs.memory_bytes * memory))
         own = Resources(
             cpus=job.cpus_per_task if job.packable else None,
             memory_bytes=None if job.mem_mib is None else job.mem_mib * _MIB,
@@ -172,13 +178,15 @@ class SlurmRunner(SchedulerRunner):
         most = [pack]
         if given is not None:
             most.append(given // cpus)
-        if held := fitting.runs_on_a_node(self._chosen(demand), demand.options, demand.needs):
+        if held := fitting.runs_on_a_node(
+            self._chosen(demand.options), demand.options, demand.needs
+        ):
             most.append(held)
         return max(1, min(most))
 
     def longest(self, demand: Demand) -> float | None:
         """Return the most seconds that a job of several such runs is given, by its partition."""
-        return fitting.longest(self._chosen(demand), demand.seconds or 0.0)
+        return fitting.longest(self._chosen(demand.options), demand.seconds or 0.0)
 
     async def room(self) -> int | None:
         """Return how many more jobs the queue takes, by what is in it now."""
@@ -196,12 +204,52 @@ class SlurmRunner(SchedulerRunner):
             return None
         return policy.timeout * factor + policy.grace + _MARGIN_SECONDS
 
+    def _with_default(self, job: JobOptions, *, more: bool) -> JobOptions:
+        """Return options in which the default of memory is written out, where it has to be.
+
+        Args:
+            job: options that leave memory to the partition.
+            more: whether a run is to get more than that.
+        """
+        default = fitting.default_memory(self._chosen(job))
+        if default is None:
+            return job
+        name, mebibytes = default
+        packed = self.options.pack != 1 and job.packable and name == "mem"
+        changes: dict[str, Any] = {name: mebibytes}
+        return replace(job, **changes) if more or packed else job
+
+    def _check_scale(self, run: Run, job: JobOptions, needs: Resources) -> None:
+        """Refuse to scale what nobody knows; what depends on parameters may leave some runs out.
+
+        Raises:
+            UsageError: says what to give.
+        """
+        policy, scale = self.limits(run), self.options.retry_scale or {}
+        if self.options.per_run is not None or not self.cluster.partitions:
+            return
+        asked, timed = effective(job), policy.timeout is not None or policy.timeout_factor
+        if "time" in scale and asked.minutes is None and not timed:
+            raise UsageError(
+                "retry_scale holds 'time', but nothing says how much time a run gets; give `time` "
+                "or `timeout`, or leave it out of retry_scale"
+            )
+        known = asked.asks_memory or (
+            leaves_memory(job) and fitting.default_memory(self._chosen(job)) is not None
+        )
+        if "mem" in scale and policy.resources is None and not known:
+            raise UsageError(
+                "retry_scale holds 'mem', but nothing says how much memory a run gets: there is no "
+                "default but a whole node; give `mem`, or memory by `resources`, or leave it out "
+                "of retry_scale"
+            )
+
     @property
     def _default_partition(self) -> str | None:
         return os.environ.get("SBATCH_PARTITION") if self.options.login is None else None
 
-    def _chosen(self, demand: Demand) -> Sequence[limits.Partition]:
-        return fitting.chosen(demand.options, self.cluster.partitions, self._default_partition)
+    def _chosen(self, job: JobOptions) -> Sequence[limits.Partition]:
+        return fitting.chosen(job, self.cluster.partitions, self._default_partition)
 
     def _check(self, demand: Demand, *, more: bool) -> None:
         """Refuse what sbatch would accept and Slurm never start.
@@ -227,10 +275,11 @@ class SlurmRunner(SchedulerRunner):
 
     async def _ask_limits(self) -> limits.Limits:
         """Ask the cluster what it allows; what it does not say is not known."""
-        config, partitions, who = await asyncio.gather(
-            self._told(limits.CONFIG), self._told(limits.PARTITIONS), self._told(limits.WHO)
-        )
-        answers = limits.Answers(config=config, partitions=partitions)
+        commands = (limits.CONFIG, limits.PARTITIONS, limits.DEFAULTS, limits.WHO)
+        config, partitions, defaults, who = await asyncio.gather(*map(self._told, commands))
+        answers = limits.Answers(config=config, partitions=partitions, defaults=defaults)
+        if self.options.login is None and os.environ.keys() & _SAYS_MEMORY:
+            answers.defaults = ""
         asked = effective(self.options.job)
         if answers.limits(asked).accounting and who.strip():
             answers.associations, answers.qos = await asyncio.gather(
