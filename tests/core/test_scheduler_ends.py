@@ -15,6 +15,7 @@ import queue_program
 from multirun_core._model.run import ExitStatus, Run
 from multirun_core._runners.scheduler import client, haste, runner
 from multirun_core._runners.scheduler.command import JobState, Refusal
+from multirun_core._runners.scheduler.ending import Ender
 from multirun_core._runners.scheduler.here import Here
 from multirun_core._runners.scheduler.site import Site
 from multirun_core._runners.scheduler.submission import Demand, Submission, Work
@@ -440,22 +441,19 @@ def test_what_runs_need_does_not_keep_them_from_being_ended(
     assert queue_program.alive_tasks(home) == 0
 
 
-class Half(QueueRunner):
-    """Cannot end one of its runs."""
-
-    async def _end(self, work: Work) -> None:
-        if work.run.index == 0:
-            self.not_ended.add(work.run)
-        else:
-            await super()._end(work)
-
-
 def test_cancel_writes_down_what_it_could_end_where_one_run_goes_on(
     root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_behind(root, QueueRunner(home))
-    made = (Half(home, grace=0.2), {"name": "made", "options": {}})
+    made = (QueueRunner(home, grace=0.2), {"name": "made", "options": {}})
     monkeypatch.setattr(abandoned, "runner_of", lambda *_: made)
+    end = Ender.end
+
+    async def end_others(self: Ender, work: Work, grace: float) -> None:
+        if work.run.index != 0:
+            await end(self, work, grace)
+
+    monkeypatch.setattr(Ender, "end", end_others)
     with pytest.raises(BackendError, match="1 runs could not be seen to end"):
         abandoned.end_left(root, progress=False)
     reasons = [run.reason for run in Sweep.open(root).runs]

@@ -65,7 +65,7 @@ class Link(LocalTransport):
 
 @pytest.fixture
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Link:
-    monkeypatch.setattr("multirun_core._runners.scheduler.far._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("multirun_core._runners.scheduler.link._PAUSE_SECONDS", 0.05)
     home = tmp_path / f"home {HOSTILE}"
     home.mkdir()
     return Link(home)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._sweep.waiting import finish
+from multirun_core._runners.waiting import finish
 from multirun_core._transport.base import Completed, Sink, Source
 from multirun_core._transport.local import LocalTransport
 from multirun_core.errors import TransportError

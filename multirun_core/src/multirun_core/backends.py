@@ -7,7 +7,7 @@ For queue systems that are used by commands: write a `CommandScheduler`, and giv
 from __future__ import annotations
 
 from multirun_core._runners.scheduler.command import CommandScheduler, Job, JobState, Refusal
-from multirun_core._runners.scheduler.far import Login
+from multirun_core._runners.scheduler.link import Login
 from multirun_core._runners.scheduler.runner import SchedulerRunner
 from multirun_core._transport.base import Completed, Sink, Source, Transport
 from multirun_core._transport.local import LocalTransport

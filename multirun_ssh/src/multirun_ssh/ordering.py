@@ -6,6 +6,7 @@ import shlex
 import uuid
 from typing import TYPE_CHECKING
 
+from multirun_core._staging.elsewhere import command_of
 from multirun_core._transport.wrapper import Order
 
 from multirun_ssh.job import Job
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
     from multirun_core._model.run import Run
 
     from multirun_ssh.station import Station
-
-_PYTHONS = ("python", "python3")
-
-
-def command_of(run: Run, python: str | None) -> list[str]:
-    """Return a run's command as it is carried out on hosts.
-
-    Args:
-        run: the run.
-        python: what stands for `python` there; None to leave it.
-    """
-    command = run.cmd
-    if python is not None and command[0] in _PYTHONS:
-        command[0] = python
-    return command
 
 
 def order_job(run: Run, station: Station, limits: Policy, python: str | None) -> Job:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import socket
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from multirun_core._runners.waiting import finish
+from multirun_core._staging.elsewhere import command_of, sweep_name
 from multirun_core._staging.mirror import Stores
-from multirun_core._sweep.waiting import finish
 from multirun_core.errors import BackendError, RunnerOptionError, StagingError, SubmitError
 
 from multirun_core import ExitStatus, Run, TaskRunner
@@ -23,7 +20,7 @@ from multirun_ssh.hosts import Host, find_hosts
 from multirun_ssh.job import Job, NotStartedError
 from multirun_ssh.leftovers import end_there
 from multirun_ssh.options import Connecting
-from multirun_ssh.ordering import command_of, order_job
+from multirun_ssh.ordering import order_job
 from multirun_ssh.pool import Pool
 from multirun_ssh.state import Settings
 from multirun_ssh.station import HURRIED_SECONDS, Station
@@ -167,7 +164,7 @@ class SSHRunner(TaskRunner):
             BackendError: none can be used; says why of each.
         """
         pool = self._pool = Pool(self._settings.host_timeout)
-        settings = replace(self._settings, name=self._name())
+        settings = replace(self._settings, name=sweep_name(self.root))
         stores = Stores()
 
         def station(host: Host, transport: Transport, slots: int | None) -> Station:
@@ -269,16 +266,6 @@ class SSHRunner(TaskRunner):
         from multirun_ssh.transport import open_pool
 
         return open_pool(hosts, self.connecting)
-
-    def _name(self) -> str:
-        """Return the name of the directory on the hosts: the same whenever a sweep is resumed."""
-        root = self.root
-        if root is None:
-            return f"bare-{uuid.uuid4().hex[:12]}"
-        found = root.stat()
-        known = repr((socket.gethostname(), str(root), found.st_ino))
-        plain = re.sub(r"[^A-Za-z0-9.-]+", "-", root.name).strip("-.")[:40]
-        return f"{plain or 'sweep'}-{sha256(known.encode()).hexdigest()[:12]}"
 
     def _adopt(self, run: Run) -> Job:
         try:

@@ -1,17 +1,16 @@
-"""`Desk`: follows the logs of all submissions, asks the queue about them, and gives verdicts."""
+"""`Desk`: follows the logs of all submissions, and asks the queue about them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multirun_core._runners.scheduler import verdict
-from multirun_core._runners.scheduler.accounting import accounts
+from multirun_core._runners.scheduler.judging import Judge
 from multirun_core._runners.scheduler.waits import Waits
 from multirun_core.errors import BackendError, TransportError
 
@@ -68,7 +67,6 @@ class Desk:
         self._site = site
         self._least_look, self._most_look = site.look_seconds
         self._least, self._most = interval
-        self._grace = grace
         self._begin = begin
         self._waits = Waits(scheduler.title, say)
         self._interval = self._least
@@ -78,6 +76,7 @@ class Desk:
         self._poll_soon = asyncio.Event()
         self._stir = asyncio.Event()
         self._lacking = 0
+        self._judge = Judge(self, scheduler, client, site, grace=grace, pause=self._least)
 
     # What is out.
 
@@ -97,6 +96,18 @@ class Desk:
         """Return what a task of a submission is called, by its first job's id or another."""
         job = submission.ids[0] if job is None else job
         return job if submission.tasks is None else self._scheduler.task_id(job, task)
+
+    def state(
+        self, submission: Submission, task: int, states: Mapping[str, JobState]
+    ) -> JobState | None:
+        """Return the state of a task: of the most alive of the jobs that bear its name."""
+        found: list[JobState] = []
+        for job in submission.ids:
+            state = states.get(self.key(submission, task, job))
+            if state is not None and state.name in (None, submission.name):
+                found.append(state)
+        order = ("running", "waiting", "ended")
+        return min(found, key=lambda state: order.index(state.phase), default=None)
 
     def tasks_out(self) -> int:
         """Return how many jobs, each task of an array counted, may be in the queue."""
@@ -142,7 +153,7 @@ class Desk:
                 for submission, event in await self._site.news(list(self.submissions.values())):
                     news = True
                     self._hear(submission, event)
-                await self._judge()
+                await self._judge.look()
             except BackendError as error:
                 self._give_up(error)
             except Exception:
@@ -172,12 +183,7 @@ class Desk:
             work.started = event
             self._begin(work)
         elif work.ended is None:
-            self._take_record(work, event)
-
-    def _take_record(self, work: Work, event: Event) -> None:
-        work.started = work.started or event
-        work.ended = event
-        work.noticed = time.monotonic()
+            work.take_end(event)
 
     # The queue.
 
@@ -236,7 +242,7 @@ class Desk:
         """Take note of what a good poll says of a submission; whether anything has changed."""
         changed = False
         for task in {submission.task_of(work) for work in submission.works.values()}:
-            sight, state = submission.sight(task), self._state(submission, task, states)
+            sight, state = submission.sight(task), self.state(submission, task, states)
             if state is None:
                 sight.missing += 1
                 sight.since = sight.since or time.monotonic()
@@ -247,173 +253,3 @@ class Desk:
             sight.see(state)
             self._waits.see(submission, before, state)
         return changed
-
-    def _state(
-        self, submission: Submission, task: int, states: Mapping[str, JobState]
-    ) -> JobState | None:
-        """Return the state of a task: of the most alive of the jobs that bear its name."""
-        found: list[JobState] = []
-        for job in submission.ids:
-            state = states.get(self.key(submission, task, job))
-            if state is not None and state.name in (None, submission.name):
-                found.append(state)
-        order = ("running", "waiting", "ended")
-        return min(found, key=lambda state: order.index(state.phase), default=None)
-
-    # Verdicts.
-
-    async def _judge(self) -> None:
-        late: list[Work] = []
-        unsaid: list[Work] = []
-        now = time.monotonic()
-        for submission in list(self.submissions.values()):
-            for work in list(submission.works.values()):
-                sight = submission.sight(submission.task_of(work))
-                state = sight.state if sight.missing == 0 else None
-                if work.ended is not None:
-                    packed, asked = submission.pack > 1, work.cancelling
-                    if (
-                        sight.over
-                        and self._last_state(work) is None
-                        and verdict.unexplained(work.ended, asked=asked, packed=packed)
-                    ):
-                        unsaid.append(work)
-                        continue
-                    self._judge_record(work, work.ended, state, over=sight.over, now=now)
-                elif sight.over or self._put_back(work, state):
-                    late.append(work)
-                else:
-                    work.noticed = None
-        told = await self._accounts(unsaid)
-        for work in unsaid:
-            if work.ended is not None:
-                self._judge_record(work, work.ended, told.get(work), over=True, now=now)
-        if late:
-            await self._judge_late(late)
-
-    async def _accounts(self, works: Sequence[Work]) -> Mapping[Work, JobState]:
-        """Return what accounts say of the jobs of runs that the queue has forgotten."""
-        keys = {work: self._key_of(work) for work in works}
-        told = await accounts(
-            self._scheduler, self._client, [key for key in dict.fromkeys(keys.values()) if key]
-        )
-        return {work: told[key] for work, key in keys.items() if key in told}
-
-    def _judge_record(
-        self, work: Work, record: Event, state: JobState | None, *, over: bool, now: float
-    ) -> None:
-        submission = work.submission
-        assert submission is not None  # noqa: S101 - it is in one
-        waited = now - (work.noticed or now)
-        packed = submission.pack > 1
-        end = verdict.by_record(
-            record,
-            state,
-            over=over,
-            restarted=state is not None and state.restarts > 0,
-            asked=work.cancelling,
-            packed=packed,
-            waited=waited,
-        )
-        if end is None:
-            self.hurry()
-            return
-        self._clear_stale(submission, work, state)
-        self.conclude(work, end)
-
-    def _clear_stale(self, submission: Submission, work: Work, state: JobState | None) -> None:
-        """Have a job ended that was put back: it would only start to leave again."""
-        if state is not None and state.restarts > 0 and state.phase != "ended":
-            self.stale[self.key(submission, submission.task_of(work))] = None
-
-    def _put_back(self, work: Work, state: JobState | None) -> bool:
-        """Whether a job that had begun a run waits, or runs, for another time."""
-        return state is not None and state.restarts > 0 and work.started is not None
-
-    async def _judge_late(self, works: Iterable[Work]) -> None:
-        """Judge runs whose job is over; their records are looked for as long as they may take."""
-        now = time.monotonic()
-        due: list[Work] = []
-        for work in works:
-            if work.noticed is None:
-                work.noticed, work.looked = now, 0.0
-            if now - work.looked > min(1.0, self._grace / 4):
-                work.looked = now
-                due.append(work)
-        if not due:
-            return
-        gone: list[Work] = []
-        for work, found in zip(due, await self._site.evidence(due), strict=True):
-            work.claimed = found.claimed
-            if found.record is not None:
-                self._take_record(work, found.record)
-            elif now - (work.noticed or now) >= self._grace and await self._confirm(work):
-                gone.append(work)
-        told = await self._accounts([work for work in gone if self._last_state(work) is None])
-        for work in gone:
-            self._conclude_late(work, told.get(work))
-
-    async def _confirm(self, work: Work) -> bool:
-        """Ask another way whether a job is gone; whether that was answered, and it is."""
-        submission = work.submission
-        if submission is None or work.done.done():
-            return False
-        sight = submission.sight(submission.task_of(work))
-        if sight.state is not None and sight.missing == 0:  # the queue itself says what it is
-            return sight.over or self._put_back(work, sight.state)
-        if submission.asked and time.monotonic() - submission.asked < self._least:
-            return submission.confirmed
-        submission.asked, submission.confirmed = time.monotonic(), False
-        for name in (submission.name, *submission.earlier):
-            found = await self._client.seek(name)
-            if found is None:
-                return False
-            new = [job for job in found.ids if job not in submission.ids]
-            if new:  # submitted all the same, when everybody thought that it was not
-                submission.ids += new
-                submission.sights.clear()
-                self.hurry()
-                return False
-            self._see_alive(submission, found.states)
-        submission.confirmed = sight.missing > 0
-        return submission.confirmed
-
-    def _see_alive(self, submission: Submission, states: Mapping[str, JobState]) -> None:
-        """Believe what another way tells of tasks that go on, whatever polls have missed."""
-        for task in {submission.task_of(work) for work in submission.works.values()}:
-            state = self._state(submission, task, states)
-            if state is not None and state.phase != "ended":
-                submission.sight(task).see(state)
-                self.hurry()
-
-    def _key_of(self, work: Work) -> str:
-        assert work.submission is not None  # noqa: S101 - it is in one
-        if not work.submission.ids:
-            return ""
-        return self.key(work.submission, work.submission.task_of(work))
-
-    def _last_state(self, work: Work) -> JobState | None:
-        """Return how the queue has told that a job ended; None where it has not."""
-        assert work.submission is not None  # noqa: S101 - it is in one
-        sight = work.submission.sight(work.submission.task_of(work))
-        ended = sight.state is not None and sight.state.phase == "ended"
-        return sight.state if ended or not sight.missing else None
-
-    def _conclude_late(self, work: Work, told: JobState | None) -> None:
-        submission = work.submission
-        assert submission is not None  # noqa: S101 - it is in one
-        state = self._last_state(work) or told
-        end = verdict.without_record(
-            state,
-            started=work.started is not None or work.claimed,
-            packed=submission.pack > 1,
-            restarted=state is not None and state.restarts > 0,
-        )
-        self._clear_stale(submission, work, state)
-        if state is not None and state.host is not None:
-            end = replace(end, host=state.host)
-        if state is not None and submission.pack == 1:
-            end = replace(end, cpu_seconds=state.cpu_seconds, max_rss_bytes=state.max_rss_bytes)
-        if work.started is not None and end.started is None:
-            end = replace(end, started=work.started.started, host=work.started.host)
-        self.conclude(work, end)

@@ -6,21 +6,18 @@ import asyncio
 import logging
 import math
 import os
-import re
 import shlex
-import socket
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from multirun_core._runners.local import base_environment
 from multirun_core._runners.scheduler.fetching import Fetching
 from multirun_core._runners.scheduler.gathering import Gathering
+from multirun_core._runners.scheduler.link import Link, Login
+from multirun_core._runners.scheduler.sending import Sending
 from multirun_core._runners.scheduler.site import (
     WAIT_OUT_SECONDS,
     Evidence,
@@ -30,62 +27,21 @@ from multirun_core._runners.scheduler.site import (
     home_of,
 )
 from multirun_core._runners.scheduler.submission import CALL_SECONDS, Submission, Work, escaped
+from multirun_core._staging.elsewhere import command_of, sweep_name
 from multirun_core._staging.luggage import PYTHON, luggage
 from multirun_core._staging.mirror import Mirror, MirrorError, Stores
-from multirun_core._staging.mirror_pack import Parcel
-from multirun_core._transport.wrapper import ORDER, parse_line
-from multirun_core.errors import BackendError, StagingError, TransportError
+from multirun_core._transport.wrapper import parse_line
+from multirun_core.errors import BackendError, TransportError
 
 if TYPE_CHECKING:
     from multirun_core._model.run import ExitStatus, Run
     from multirun_core._runners.scheduler.haste import Haste
-    from multirun_core._transport.base import Completed, Transport
     from multirun_core._transport.wrapper import Event, Order
 
 _log = logging.getLogger("multirun.runner")
 
-_T = TypeVar("_T")
-_AT_ONCE = 256  # run directories in one stream
-_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 1.0, 30.0
 _END_SECONDS = 30.0  # for what is wanted while runs are being ended
 _CLEAR_SECONDS = 5.0  # for trying again to remove what is there
-_PYTHONS = ("python", "python3")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """How jobs are reached whose files this machine does not see.
-
-    Attributes:
-        name: what a later driver knows it by.
-        connect: makes the way to a machine that sees them and has the queue system's commands;
-            called each time that a runner is opened.
-        program: a command that must be found there, by the PATH of a login shell if need be.
-        place: where sweeps have their directories there; one that is not absolute is below the
-            home directory, and "" stands for `multirun` in the login's cache.
-        fetch: patterns of the files that come back; None for all that is new.
-        keep: whether what is there stays at the end.
-        python: what `python` in a command is called there; None to leave it.
-        near: whether "there" is a place that this machine sees as well, such as for attempts that
-            are to be kept apart: then runs have the environment of this process, and programs
-            import what is installed.
-        patience: seconds for which it may be out of reach while runs are out.
-    """
-
-    name: str
-    connect: Callable[[], Transport]
-    program: str = "sh"
-    place: str = ""
-    fetch: Sequence[str] | None = None
-    keep: bool = False
-    python: str | None = None
-    near: bool = False
-    patience: float = 3600.0
-
-    @property
-    def option(self) -> str:
-        """How it was asked for, for people, and for a later driver to compare."""
-        return f"{self.name}=True" if self.near else f"login={self.name!r}"
 
 
 class Far(Site):
@@ -106,15 +62,16 @@ class Far(Site):
             haste: whether the user has asked twice.
         """
         super().__init__()
-        self.transport = login.connect()
+        self._link = Link(login)
+        self.transport = self._link.transport
         self.base = ""
         self._login = login
         self._haste = haste
-        self._silent: float | None = None
-        name = "attempts" if login.near and root is not None else _name(root)
+        name = "attempts" if login.near and root is not None else sweep_name(root)
         self._mirror = Mirror(self.transport, Stores(), place=login.place, name=name)
         self._looking = Gathering(self._look, most=512)
-        self._fetching = Fetching(login, self._mirror, self._insist)
+        self._sending = Sending(login, self._mirror, self._link)
+        self._fetching = Fetching(login, self._mirror, self._link)
 
     async def open(self) -> None:
         """Make the sweep's directory there, and carry there what programs import in a run."""
@@ -125,7 +82,7 @@ class Far(Site):
                 self.variables["PATH"] = base_environment().get("PATH", os.defpath)
                 return
             place = await self._mirror.supply(luggage())
-            done = await self._verb("path", self._login.program)
+            done = await self._link.verb("path", self._login.program)
         except (TransportError, MirrorError) as error:
             raise BackendError(f"{self._login.option} cannot be used: {error}") from error
         path = shlex.quote(f"{place}/{PYTHON}")
@@ -144,7 +101,7 @@ class Far(Site):
         if self.base and not self._login.keep:
             try:
                 async with self._haste.bound(_END_SECONDS):
-                    await self._insist(lambda: self._clear(leave), _CLEAR_SECONDS)
+                    await self._link.insist(lambda: self._clear(leave), _CLEAR_SECONDS)
             except (BackendError, TimeoutError) as error:
                 where = f"{self._login.name}:{self.base}"
                 _log.warning("%s stays there: %s", where, str(error) or "it took too long")
@@ -154,7 +111,7 @@ class Far(Site):
     async def _clear(self, leave: bool) -> None:
         await self._fetching.clear()
         if not leave:
-            await self._verb("leave", self.base)
+            await self._link.verb("leave", self.base)
 
     # Where things are.
 
@@ -171,10 +128,7 @@ class Far(Site):
 
     def command(self, run: Run) -> list[str]:
         """Return the command, with the Python of there."""
-        command = run.cmd
-        if self._login.python is not None and command[0] in _PYTHONS:
-            command[0] = self._login.python
-        return command
+        return command_of(run, self._login.python)
 
     def handle(self, work: Work) -> Mapping[str, Any]:
         """Return by which login it is reached, and where it is."""
@@ -201,50 +155,9 @@ class Far(Site):
         """Carry run directories there, and the submission; once again where the link breaks."""
         submission.call_seconds = self.call_seconds
         await asyncio.to_thread(submission.write, works, script, slots)
-        lacking: dict[Work, str] = {}
-        live = [work for work in orders if not work.done.done()]
-        for first in range(0, len(live), _AT_ONCE):
-            some = live[first : first + _AT_ONCE]
-            try:
-                lacking |= await self._send(some, orders)
-            except (StagingError, OSError):
-                for work in some:  # which of them is it?
-                    try:
-                        lacking |= await self._send([work], orders)
-                    except (StagingError, OSError) as error:
-                        lacking[work] = str(error)
-        await self._carry([Parcel(submission.local, self._relative(submission.directory))])
+        lacking = await self._sending.send(orders)
+        await self._sending.send_directory(submission.local, submission.directory)
         return lacking
-
-    async def _send(self, works: Sequence[Work], orders: Mapping[Work, Order]) -> dict[Work, str]:
-        parcels = [
-            Parcel(
-                work.run.cwd,
-                self._relative(work.directory),
-                {ORDER: orders[work].render()},
-            )
-            for work in works
-        ]
-        missing = await self._carry(parcels)
-        lacking: dict[Work, str] = {}
-        for work, parcel in zip(works, parcels, strict=True):
-            if parcel.name in missing:
-                told = ", ".join(map(repr, missing[parcel.name]))
-                lacking[work] = (
-                    f"an input links to {told}, which does not exist on {self._login.name}"
-                )
-        return lacking
-
-    async def _carry(self, parcels: Sequence[Parcel]) -> Mapping[str, list[str]]:
-        try:
-            _, missing = await self._insist(lambda: self._mirror.send(parcels))
-        except MirrorError as error:
-            raise BackendError(f"{self._login.name} cannot take the runs: {error}") from error
-        return missing
-
-    def _relative(self, directory: Path) -> str:
-        """Return a path for the mirror."""
-        return str(directory).removeprefix(f"{self.base}/")
 
     async def submit(
         self,
@@ -258,7 +171,7 @@ class Far(Site):
         stop = f"stop-{mark[:8]}"
         try:
             words = ("submit", home, stop, mark, *argv)
-            done = await self._verb(*words, env=env, timeout=timeout)
+            done = await self._link.verb(*words, env=env, timeout=timeout)
         except TransportError as error:
             await self._settle(home, stop, timeout)
             return -1, (await self.left(submission)).answer, str(error)
@@ -278,11 +191,11 @@ class Far(Site):
         mark = uuid.uuid4().hex
         lines = b"".join(b"%d %b\n" % (one.offset, escaped(one.directory)) for one in submissions)
         try:
-            done = await self._verb("news", mark, stdin=lines)
+            done = await self._link.verb("news", mark, stdin=lines)
         except TransportError as error:
-            self._lost(error)
+            self._link.lost(error)
             return []
-        self._back()
+        self._link.back()
         parts = done.stdout.split(f"\n{mark}\n".encode())
         if len(parts) != len(submissions) + 1:
             return []  # not all of it has come
@@ -316,13 +229,13 @@ class Far(Site):
         lines = b"".join(b"%d %b\n" % (work.attempt, escaped(work.directory)) for work in works)
 
         async def ask() -> list[str]:
-            done = await self._verb(verb, stdin=lines)
+            done = await self._link.verb(verb, stdin=lines)
             printed = done.stdout.decode(errors="replace").split("\n")[:-1]
             if done.code or len(printed) != len(works):
                 raise TransportError(f"{self._login.name}: {done.said}")
             return printed
 
-        return await self._insist(ask, patience)
+        return await self._link.insist(ask, patience)
 
     async def find(self, token: str, directory: Path, local: Path) -> Submission | None:
         """Read what was written down here: what is there may have been removed."""
@@ -332,7 +245,7 @@ class Far(Site):
         """Read what a submit command has left there; what is here does as well."""
         mark = uuid.uuid4().hex
         words = ("left", str(submission.directory), mark)
-        done = await self._insist(lambda: self._verb(*words))
+        done = await self._link.insist(lambda: self._link.verb(*words))
         answer, _, begun = done.stdout.decode(errors="replace").partition(f"\n{mark}\n")
         kept = submission.local / "answer"
         if not answer and kept.exists():
@@ -347,7 +260,7 @@ class Far(Site):
         """Let nobody submit any more; a client elsewhere is gone when its seconds are over."""
         words = ("settle", home, stop, f"{WAIT_OUT_SECONDS:.0f}", f"{math.ceil(seconds)}")
         timeout = WAIT_OUT_SECONDS + seconds + CALL_SECONDS
-        done = await self._insist(lambda: self._verb(*words, timeout=timeout))
+        done = await self._link.insist(lambda: self._link.verb(*words, timeout=timeout))
         if done.code:
             raise BackendError(f"{self._login.name}: {home} cannot be written: {done.said}")
 
@@ -361,77 +274,6 @@ class Far(Site):
             return end
         message = f"its files could not be fetched from {self._login.name}: {failed}"
         return replace(end, reason=end.reason or "lost", message=message)
-
-    # The link.
-
-    async def _verb(
-        self,
-        *words: str,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        timeout: float = CALL_SECONDS,  # noqa: ASYNC109 - the transport keeps it
-    ) -> Completed:
-        """Run a verb of `far.sh`."""
-        argv = ["sh", "-c", _script(), "sh", *words]
-        return await self.transport.run(argv, stdin=stdin, env=env, timeout=timeout)
-
-    async def _insist(self, do: Callable[[], Awaitable[_T]], patience: float | None = None) -> _T:
-        """Do something until the link lasts long enough for it.
-
-        Raises:
-            BackendError: that took longer than anybody waits, or trying again is of no use.
-        """
-        began, pause = time.monotonic(), _PAUSE_SECONDS
-        while True:
-            try:
-                result = await do()
-            except TransportError as error:
-                if patience is not None and time.monotonic() - began > patience:
-                    raise BackendError(str(error)) from error
-                self._lost(error)
-            else:
-                self._back()
-                return result
-            await asyncio.sleep(pause)
-            pause = min(_MOST_PAUSE_SECONDS, 2 * pause)
-
-    def _lost(self, error: TransportError) -> None:
-        """Take note that the link is broken; that is no news of any run.
-
-        Raises:
-            BackendError: it has been for longer than anybody waits.
-        """
-        now = time.monotonic()
-        if self._silent is None:
-            self._silent = now
-            _log.warning("%s; what runs there goes on, and is looked for again", error)
-        if error.permanent or now - self._silent > self._login.patience:
-            raise BackendError(
-                f"{self._login.option} has been out of reach for {now - self._silent:.0f} s: "
-                f"{error}. What runs there goes on; resume the sweep later"
-            ) from error
-
-    def _back(self) -> None:
-        if self._silent is not None:
-            seconds = time.monotonic() - self._silent
-            _log.warning("%s can be reached again, after %.0f s", self._login.name, seconds)
-            self._silent = None
-
-
-@cache
-def _script() -> str:
-    """Return the script for the far side."""
-    lines = Path(__file__).with_name("far.sh").read_text().splitlines()
-    return "\n".join(line for line in lines if not line.startswith("#"))  # it is sent each time
-
-
-def _name(root: Path | None) -> str:
-    """Return the name of the directory there: the same whenever a sweep is resumed."""
-    if root is None:
-        return f"bare-{uuid.uuid4().hex[:12]}"
-    known = repr((socket.gethostname(), str(root), root.stat().st_ino))
-    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", root.name).strip("-.")[:40]
-    return f"{plain or 'sweep'}-{sha256(known.encode()).hexdigest()[:12]}"
 
 
 def _keep(local: Path, texts: Mapping[str, str]) -> None:

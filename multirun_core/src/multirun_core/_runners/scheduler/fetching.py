@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from multirun_core._runners.attempts import stops_all
 from multirun_core._runners.scheduler.gathering import Gathering
@@ -14,7 +14,7 @@ from multirun_core._staging.mirror import Mirror, MirrorError
 from multirun_core.errors import TransportError
 
 if TYPE_CHECKING:
-    from multirun_core._runners.scheduler.far import Login
+    from multirun_core._runners.scheduler.link import Link, Login
     from multirun_core._runners.scheduler.submission import Work
     from multirun_core._staging.mirror import Fetched
 
@@ -35,18 +35,18 @@ class Fetching:
         self,
         login: Login,
         mirror: Mirror,
-        insist: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]],
+        link: Link,
     ) -> None:
         """Prepare.
 
         Args:
             login: says what to bring, and whether it stays there.
             mirror: brings it.
-            insist: does something until the link lasts for it.
+            link: is waited for where it breaks.
         """
         self._login = login
         self._mirror = mirror
-        self._insist = insist
+        self._link = link
         self._gathering: Gathering[Work, str | None] = Gathering(self._bring, most=_AT_ONCE)
         self._stale: list[tuple[float, Path]] = []
 
@@ -89,7 +89,7 @@ class Fetching:
             return self._mirror.fetch(folder, wanted, self._login.fetch, lambda _: True)
 
         try:
-            fetched: Fetched = await self._insist(fetch)
+            fetched = await self._link.insist(fetch)
         except OSError as error:
             if stops_all(error):
                 raise

@@ -6,20 +6,15 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
-import socket
 import sys
-import time
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from multirun_core import _threads
 from multirun_core._model.resources import Resources, check_count
 from multirun_core._model.run import ExitStatus, Run
-from multirun_core._runners.scheduler import verdict
 from multirun_core._runners.scheduler.adoption import Adoption
 from multirun_core._runners.scheduler.batching import Batcher
 from multirun_core._runners.scheduler.client import Client
@@ -27,25 +22,26 @@ from multirun_core._runners.scheduler.desk import Desk
 from multirun_core._runners.scheduler.ending import Ender
 from multirun_core._runners.scheduler.haste import Haste
 from multirun_core._runners.scheduler.here import Here
+from multirun_core._runners.scheduler.lessons import Lessons
+from multirun_core._runners.scheduler.link import Login
+from multirun_core._runners.scheduler.loops import Loops
+from multirun_core._runners.scheduler.ordering import Ordering
+from multirun_core._runners.scheduler.overseeing import Overseer
 from multirun_core._runners.scheduler.packing import Packer, jobs_for
 from multirun_core._runners.scheduler.site import Site
-from multirun_core._runners.scheduler.submission import CALL_SECONDS, Demand, Submission, Work
+from multirun_core._runners.scheduler.submission import CALL_SECONDS, Demand
 from multirun_core._runners.task import TaskRunner
 from multirun_core._transport.local import LocalTransport
-from multirun_core._transport.wrapper import Order
-from multirun_core.errors import BackendError, ParamError, SubmitError, UsageError
+from multirun_core.errors import ParamError, SubmitError, UsageError
 
 if TYPE_CHECKING:
     from multirun_core._runners.scheduler.command import CommandScheduler
-    from multirun_core._runners.scheduler.far import Login
     from multirun_core._transport.base import Transport
 
-_T = TypeVar("_T")
 _log = logging.getLogger("multirun.runner")
 
 _AHEAD = 20_000
 _LOOK_SECONDS = 0.1
-_BRING_SECONDS = 25.0
 _CLOSE_SECONDS = 20.0  # then blocking work that does not stop is left behind
 _CLEAR_SECONDS = 25.0
 
@@ -159,14 +155,9 @@ class SchedulerRunner(TaskRunner):
         self._interval = (least, most)
         self._record_grace = record_grace
         self._command_timeout = command_timeout
-        self._scale = _check_scale(retry_scale)
-        self._scaled: dict[Run, tuple[float, float]] = {}
-        self._alone: set[Run] = set()
-        self._begun: set[Work] = set()
-        self._earlier: dict[Run, tuple[Submission, Path]] = {}
+        self._lessons = Lessons(retry_scale, self._packer)
         self._ends: dict[Run, ExitStatus] = {}
-        self._loops: list[asyncio.Task[None]] = []
-        self._out: set[Work] = set()
+        self._loops: Loops | None = None
         self._threads, self._haste = _threads.Work(), Haste()
         self.calls: Counter[str] = Counter()
 
@@ -187,23 +178,23 @@ class SchedulerRunner(TaskRunner):
         await site.open()
         self._client = Client(self.scheduler, site)
         self._client.calls = self.calls
+        ordering = Ordering(self, site, self._lessons, self._setup)
         self._desk = Desk(
             self.scheduler,
             self._client,
             site,
             interval=self._interval,
             grace=self._record_grace,
-            begin=self._began,
+            begin=ordering.began,
             say=self.tell,
         )
-        self._ender = Ender(self.scheduler, self._client, self._desk, site, self._haste)
         self._batcher = Batcher(
             self.scheduler,
             self._client,
             self._desk,
             site,
-            order=self._order,
-            hold=lambda work: asyncio.ensure_future(self._hold(work)),
+            order=ordering.order,
+            hold=lambda work: asyncio.ensure_future(ordering.hold(work)),
             packer=self._packer,
             max_jobs=lambda: self.max_jobs,
             at_once=self.at_once,
@@ -211,41 +202,45 @@ class SchedulerRunner(TaskRunner):
             throttle=self._max_running,
         )
         self._adoption = Adoption(self.scheduler, self._client, site)
+        self._overseer = Overseer(
+            self,
+            self.scheduler.title,
+            site=site,
+            ordering=ordering,
+            batcher=self._batcher,
+            desk=self._desk,
+            ender=Ender(self.scheduler, self._client, self._desk, site, self._haste),
+            adoption=self._adoption,
+            lessons=self._lessons,
+            haste=self._haste,
+        )
         loops = (self._batcher.serve(), self._desk.follow(), self._desk.poll())
-        self._loops = [asyncio.create_task(loop) for loop in loops]
-        for task in self._loops:
-            task.add_done_callback(self._loop_ended)
+        self._loops = Loops(loops, self._overseer.give_up)
 
     def _reach(self) -> Site:
         login = self._login
         if login is None and (self.root is None or not self._attempt_dirs):
             return Here(self._transport, self._threads)
-        from multirun_core._runners.scheduler.far import Far, Login
+        from multirun_core._runners.scheduler.far import Far
 
         if login is None:
             place, transport = str(self.root), self._transport
             login = Login(name="attempt_dirs", connect=lambda: transport, place=place, near=True)
         return Far(login, self.root, self._haste)
 
-    @property
-    def _place(self) -> Site:
-        assert self._site is not None  # noqa: S101 - open() leaves one
-        return self._site
-
     async def close(self) -> None:
         """Watch no more. What is out goes on, unless it has been ended."""
         late = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self._threads.hurry)
         try:
-            loops, self._loops = self._loops, []
-            if loops:
-                for loop in loops:
-                    loop.cancel()
-                await asyncio.wait(loops)
+            loops, self._loops = self._loops, None
+            if loops is not None:
+                await loops.stop()
                 await self._adoption.close()
                 await self._clear_away()
             site, self._site = self._site, None
             if site is not None:
-                await site.close(leave=self.letting_go or not loops or bool(self._desk.submissions))
+                unfinished = loops is None or bool(self._desk.submissions)
+                await site.close(leave=self.letting_go or unfinished)
         finally:
             late.cancel()
 
@@ -261,19 +256,7 @@ class SchedulerRunner(TaskRunner):
     @property
     def broken(self) -> bool:
         """Whether one of the loops has died."""
-        return any(loop.done() for loop in self._loops)
-
-    def _loop_ended(self, loop: asyncio.Task[None]) -> None:
-        """Tell all that wait that nobody looks after them any more, where a loop has died."""
-        if loop.cancelled() or (error := loop.exception()) is None:
-            return
-        _log.error("looking after jobs broke down", exc_info=error)
-        why = f"looking after jobs broke down: {type(error).__name__}: {error}"
-        for other in self._loops:
-            other.cancel()
-        for work in self._out:
-            if not work.done.done():
-                work.done.set_exception(BackendError(f"{why}. They go on; resume the sweep later"))
+        return self._loops is not None and self._loops.broken
 
     def remarks(self) -> list[str]:
         """Return how often which command of the queue system was called."""
@@ -325,11 +308,10 @@ class SchedulerRunner(TaskRunner):
         Raises:
             BackendError: the queue system has taken no job for an hour.
         """
-        memory, seconds = self._scaled.get(run, (1.0, 1.0))
+        memory, seconds = self._lessons.factors(run)
         demand = self.demand(run, memory=memory, seconds=seconds)
-        work = self._work(run, replace(demand, alone=demand.alone or run in self._alone))
-        self._batcher.add(work)
-        return await self._see_through(work)
+        alone = demand.alone or self._lessons.alone(run)
+        return await self._overseer.carry_out(run, replace(demand, alone=alone))
 
     async def reattach(self, run: Run) -> ExitStatus | None:
         """Find the job of a run again; None where it is sure that there never was one.
@@ -339,62 +321,11 @@ class SchedulerRunner(TaskRunner):
         """
         if run in self._ends:
             return self._ends.pop(run)
-        work = self._work(run, Demand())  # it has been given what it needs
-        finding = asyncio.create_task(self._adopt(work, run.handle))
-        try:
-            await asyncio.wait([finding])
-        except asyncio.CancelledError:
-            if not self.letting_go:
-                await insist(self._end_found(work, finding))
-            finding.cancel()
-            raise
-        if not finding.result():
-            return None
-        return await self._see_through(work)
+        return await self._overseer.find_again(run)
 
     async def end_left(self, runs: Sequence[Run]) -> None:
         """End what an earlier driver left, all of it together; see `TaskRunner.end_left`."""
-        works = [self._work(run, Demand()) for run in runs]
-        found = await asyncio.gather(*(self._adopt(work, work.run.handle) for work in works))
-        live = [work for work, there in zip(works, found, strict=True) if there]
-        await asyncio.gather(*(self._end(work) for work in live))
-        over = [work for work in live if _is_over(work) and not self._ender.has_left(work)]
-        self._ends.update((work.run, work.done.result()) for work in over)
-        self.not_ended |= {work.run for work in live} - {work.run for work in over}
-        if names := list(self._ender.left):
-            some = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-            raise BackendError(
-                f"{self.scheduler.title} still has {len(names)} jobs that are to end ({some}); say "
-                "multirun cancel again"
-            )
-        if len(over) < len(live):
-            left = len(live) - len(over)
-            raise BackendError(f"{left} runs could not be seen to end, and may go on")
-
-    async def _adopt(self, work: Work, handle: Mapping[str, Any]) -> bool:
-        """Take a run over that was handed over once; False where it surely was not."""
-        if "job" not in handle or "number" not in handle:
-            raise BackendError(
-                f"run {work.run.index} was not handed over to {self.scheduler.title}; carry on "
-                "with the runner that it was given to"
-            )
-        place = self._place.recall(work, handle)
-        submission = await self._adoption.find(str(handle["job"]), place)
-        if submission is None:
-            return False
-        (left,) = await self._place.evidence([work])
-        record = left.record
-        work.number, work.submission = int(handle["number"]), submission
-        if record is not None:
-            work.started = work.ended = record
-            work.noticed = time.monotonic()
-            self._began(work)
-        elif not submission.ids and not left.claimed:
-            self._earlier[work.run] = submission, work.directory
-            return False
-        submission.works[work.number] = work
-        self._desk.watch(submission)
-        return True
+        await self._overseer.end_left(runs, self._ends)
 
     # What a runner for one queue system may say otherwise.
 
@@ -427,161 +358,8 @@ class SchedulerRunner(TaskRunner):
         """Return how many more jobs the queue takes at this moment; None for no limit."""
         return self.max_jobs
 
-    # One attempt.
-
-    def _work(self, run: Run, demand: Demand) -> Work:
-        """Say what is to be done for the next attempt of a run."""
-        attempt = run.attempts + 1
-        submission, earlier = self._earlier.pop(run, (None, None))
-        return Work(
-            run,
-            attempt=attempt,
-            directory=self._place.directory(run, attempt, earlier),
-            done=asyncio.get_running_loop().create_future(),
-            demand=demand,
-            submission=submission,
-        )
-
-    def _order(self, work: Work, token: str, log: str) -> Order:
-        """Return what the wrapper is told to do."""
-        run, limits = work.run, self.limits(work.run)
-        env = {**run.environment, **limits.env}
-        env.pop("MULTIRUN_RUN_DIR", None)  # the wrapper knows it
-        factor = self._scaled.get(run, (1.0, 1.0))[1]
-        return Order(
-            cmd=self._place.command(run),
-            attempt=work.attempt,
-            token=token,
-            index=run.index,
-            env=env,
-            setup=(*self._place.setup, *self._setup),
-            timeout=None if limits.timeout is None else limits.timeout * factor,
-            grace=limits.grace,
-            log=log,
-        )
-
-    async def _hold(self, work: Work) -> None:
-        """Write down what a run is found again by."""
-        if work.submission is None:
-            raise AssertionError("it is in a submission by now")
-        handle = {
-            "job": work.submission.token,
-            "number": work.number,
-            "time": round(work.submission.time, 3),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            **self._place.handle(work),
-        }
-        await self.keep_handle(work.run, handle)
-
-    def _began(self, work: Work) -> None:
-        """Note that an attempt has begun, once."""
-        if work not in self._begun and work.run.status == "pending":
-            self._begun.add(work)
-            self.begin(work.run)
-
-    async def _see_through(self, work: Work) -> ExitStatus:
-        """Wait for the verdict on a run that is out; cancelled, end it."""
-        self._out.add(work)
-        for loop in self._loops:
-            if loop.done():
-                self._loop_ended(loop)
-        try:
-            await asyncio.wait([work.done])
-        except asyncio.CancelledError:
-            if self.letting_go:
-                self._batcher.withdraw(work)
-                self._desk.drop(work)
-            else:
-                await insist(self._end(work))
-            raise
-        finally:
-            self._begun.discard(work)
-            self._out.discard(work)
-        end = work.done.result()
-        try:
-            end = await self._place.bring(work, end)
-        except asyncio.CancelledError:
-            if not self.letting_go:
-                await insist(self._bring(work))
-            raise
-        return self._learned(work, end)
-
-    async def _end(self, work: Work) -> None:
-        """End a run, and have what it has left brought here; bounded."""
-        if self._batcher.withdraw(work):
-            return
-        try:
-            await self._ender.end(work, self.limits(work.run).grace)
-        except Exception:
-            _log.exception("ending run %s failed", work.run.index)
-        if _is_over(work):
-            await self._bring(work)
-        else:
-            self.not_ended.add(work.run)
-
-    async def _end_found(self, work: Work, finding: asyncio.Task[bool]) -> None:
-        """End a run once it is found; where that takes too long, it is left as it is."""
-        with contextlib.suppress(TimeoutError):
-            async with self._haste.bound(_BRING_SECONDS):
-                await asyncio.wait([finding])
-        if not finding.done() or finding.exception() is not None:
-            self.not_ended.add(work.run)
-            _log.warning(
-                "run %s may go on: %s does not tell about it. multirun cancel DIR ends it",
-                work.run.index,
-                self.scheduler.title,
-            )
-        elif finding.result():
-            await self._end(work)
-
-    async def _bring(self, work: Work) -> None:
-        """Have what a run has left brought here, if that can be done at once."""
-        with contextlib.suppress(TimeoutError, BackendError):
-            async with self._haste.bound(_BRING_SECONDS):
-                await self._place.bring(work, work.done.result())
-
-    def _learned(self, work: Work, end: ExitStatus) -> ExitStatus:
-        """Take note of what an end teaches about the next attempt, and about other runs."""
-        run = work.run
-        if end.ok and end.started is not None and end.ended is not None:
-            self._packer.add(end.ended - end.started)
-        memory, seconds = self._scaled.get(run, (1.0, 1.0))
-        if end.reason == "out_of_memory":
-            self._scaled[run] = (memory * self._scale.get("mem", 1.0), seconds)
-        elif end.reason == "timeout":
-            self._scaled[run] = (memory, seconds * self._scale.get("time", 1.0))
-        if verdict.no_fault(end) and work.submission is not None and work.submission.pack > 1:
-            self._alone.add(run)
-        return end
-
-
-def _is_over(work: Work) -> bool:
-    """Whether a run has its verdict; that nobody knows what became of it is none."""
-    return work.done.done() and not work.done.cancelled() and work.done.exception() is None
-
-
-async def insist(work: Awaitable[_T]) -> _T:
-    """Wait for something to its end, however often that is cancelled; then raise that."""
-    future = asyncio.ensure_future(work)
-    while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
-    return future.result()
-
 
 def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None:
             check_count(name, count, least=1)
-
-
-def _check_scale(scale: Mapping[str, float] | None) -> dict[str, float]:
-    given = dict(scale or {})
-    for name, factor in given.items():
-        if name not in ("mem", "time") or not factor >= 1:
-            raise UsageError(
-                f"retry_scale holds {name!r}: {factor!r}; it must be a mapping such as "
-                '{"mem": 2, "time": 2}, with factors of 1 or more'
-            )
-    return given

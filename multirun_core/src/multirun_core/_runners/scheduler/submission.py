@@ -76,6 +76,7 @@ class Work:
         cancelling: whether its end was asked for here.
         looked: when its record was last looked for, likewise.
         claimed: whether somebody had begun to carry it out then.
+        begun: whether its beginning has been noted.
         refused: when a job for it was first refused though no other was out, likewise; 0 for never.
     """
 
@@ -92,7 +93,20 @@ class Work:
     looked: float = 0.0
     cancelling: bool = False
     claimed: bool = False
+    begun: bool = False
     refused: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has its verdict; that nobody knows what became of it is none."""
+        done = self.done
+        return done.done() and not done.cancelled() and done.exception() is None
+
+    def take_end(self, record: Event) -> None:
+        """Take note of what the wrapper wrote at its end."""
+        self.started = self.started or record
+        self.ended = record
+        self.noticed = time.monotonic()
 
     @property
     def claim(self) -> Path:
