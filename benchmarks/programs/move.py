@@ -22,7 +22,7 @@ ssh_config, host, sweep = sys.argv[1:]
 async def main() -> None:
     """Bring it there."""
     stores = Stores()
-    await stores.key(Path(sweep) / "shared", 1)
+    await stores.stored(Path(sweep) / "shared", 1)
     begun = time.perf_counter()
     transport = way_to(host, ssh_config=Path(ssh_config))()
     try:

@@ -99,6 +99,7 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Far:
             "mkfifo",
             "ln",
             "touch",
+            "sha256sum",
         ):
             (programs / name).symlink_to(busybox)
     return Far(tmp_path / "far home", programs)
@@ -211,14 +212,17 @@ def test_what_runs_share_is_sent_once_for_each_file_system(tmp_path: Path, far: 
         await send(again, runs[5])
 
     asyncio.run(work())
-    assert 2 << 20 <= far.sent + other.sent < (2 << 20) + 400_000
+    assert 1 << 20 <= far.sent + other.sent < (1 << 20) + 400_000  # by two names, too
     for run in runs:
         there = next(Path(far.env["HOME"]).rglob(f"{run.name}.1"))
         assert (there / "big").read_bytes() == (there / "mine").read_bytes() == big.read_bytes()
     mine = next(Path(far.env["HOME"]).rglob("000000.1/mine"))
     mine.write_bytes(b"changed")
+    first = next(Path(far.env["HOME"]).rglob("000000.1/big"))
+    first.write_bytes(b"changed")  # through the link, as a program may
     others = next(Path(far.env["HOME"]).rglob("000001.1/mine"))
-    assert others.read_bytes() == big.read_bytes()
+    stored = next(Path(far.env["HOME"]).rglob("shared/*/mine"))
+    assert stored.read_bytes() == others.read_bytes() == big.read_bytes()
 
 
 def test_a_new_set_of_inputs_is_another_one_there(tmp_path: Path, far: Far) -> None:
@@ -235,6 +239,142 @@ def test_a_new_set_of_inputs_is_another_one_there(tmp_path: Path, far: Far) -> N
         return [(path / "data").read_text() for path in one + two]
 
     assert asyncio.run(work()) == ["old", "new"]
+
+
+def data_folder(tmp_path: Path) -> Path:
+    """Return a folder with large files, whose names are hard."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number, name in enumerate(HOSTILE):
+        (folder / name).write_bytes(os.urandom(100_000))
+        os.utime(folder / name, (1_000_000_000 + number, 1_000_000_000 + number))
+    return folder
+
+
+@pytest.mark.parametrize("driver", ["the same", "a new one"])
+def test_of_a_new_set_only_what_is_new_is_sent(tmp_path: Path, far: Far, driver: str) -> None:
+    folder = data_folder(tmp_path)
+    runs = [Sweep(tmp_path / "s", folder).stage(index=1)]
+    (folder / HOSTILE[0]).write_bytes(os.urandom(100_000))  # changed
+    (folder / HOSTILE[1]).rename(folder / "re named")
+    (folder / HOSTILE[2]).chmod(0o755)
+    os.utime(folder / HOSTILE[3], (0, 1_700_000_000))
+    shutil.copy(folder / HOSTILE[4], folder / "a second")
+    again = FileResource(folder, "copy", rename="again")
+    runs.append(Sweep(tmp_path / "s", folder, again).stage(index=2))
+    sent: list[int] = []
+
+    async def work() -> Path:
+        stores = Stores()
+        for run in runs:
+            far.sent = 0
+            (there,) = await send(await opened(far, stores), run)
+            sent.append(far.sent)
+            stores = stores if driver == "the same" else Stores()
+        return there
+
+    there = asyncio.run(work())
+    size = len(HOSTILE) * 100_000
+    assert size < sent[0] < size + 60_000
+    assert 100_000 < sent[1] < 100_000 + 60_000
+    for name in ("data", "again"):
+        assert tree(there / name) == tree(folder)
+        for place in folder.iterdir():
+            found = (there / name / place.name).stat()
+            assert found.st_mode & 0o100 == place.stat().st_mode & 0o100, place
+            assert int(found.st_mtime) == int(place.stat().st_mtime), place
+
+
+@pytest.mark.parametrize("how", ["changed", "gone", "a pipe", "it cannot be told"])
+def test_what_a_run_did_to_a_file_through_its_link_does_not_spread(
+    tmp_path: Path, far: Far, how: str
+) -> None:
+    folder = data_folder(tmp_path)
+    spoilt = HOSTILE[5]
+    runs = [Sweep(tmp_path / "s", folder).stage(index=1)]
+    (folder / HOSTILE[0]).write_bytes(os.urandom(100_000))
+    shutil.copy2(folder / spoilt, folder / "a second")
+    runs.append(Sweep(tmp_path / "s", folder).stage(index=2))
+    sent = 0
+
+    async def work() -> Path:
+        nonlocal sent
+        mirror = await opened(far)
+        (first,) = await send(mirror, runs[0])
+        place = first / "data" / spoilt
+        if how == "changed":
+            place.write_bytes(os.urandom(100_000))
+        elif how == "it cannot be told":
+            tools = tmp_path / "tools"
+            tools.mkdir()
+            (tools / "sha256sum").write_text("#!/bin/sh\nexit 127\n")
+            (tools / "sha256sum").chmod(0o755)
+            far.env["PATH"] = f"{tools}:{far.env.get('PATH', os.environ['PATH'])}"
+        else:
+            place.unlink()
+            if how == "a pipe":
+                os.mkfifo(place)
+        far.sent = 0
+        (second,) = await send(mirror, runs[1])
+        sent = far.sent
+        return second
+
+    second = asyncio.run(work())
+    assert tree(second / "data") == tree(folder)
+    count = len(HOSTILE) if how == "it cannot be told" else 2
+    assert count * 100_000 < sent < count * 100_000 + 60_000
+    left = {path.name for path in (second.parents[1] / "shared").iterdir()}
+    assert len(left) == 2
+    assert not any(name.startswith(".") for name in left)
+
+
+def test_large_files_of_runs_that_are_the_same_are_sent_once(tmp_path: Path, far: Far) -> None:
+    """As an input is that is made from a template, and does not depend on what is swept."""
+    content, single = os.urandom(200_000), os.urandom(200_000)
+    runs = [Sweep(tmp_path / "s").stage(index=index) for index in range(6)]
+    for number, run in enumerate(runs):
+        (run / "own file").write_bytes(content)
+        (run / "own file").chmod(0o755 if number % 2 else 0o644)
+        (run / "small").write_bytes(b"small" * 100)
+    (runs[1] / "its own").write_bytes(single)
+
+    async def work() -> list[Path]:
+        mirror = await opened(far)
+        places = await send(mirror, *runs[:3])
+        places += await send(mirror, *runs[3:5])
+        again = await opened(far)  # a driver that knows nothing
+        places += await send(again, runs[5])
+        return places
+
+    there = asyncio.run(work())
+    assert 400_000 < far.sent < 400_000 + 80_000
+    assert [path.stat().st_size for path in there[0].parents[1].glob("shared/*")] == [200_000]
+    for place, run in zip(there, runs, strict=True):
+        assert tree(place) == tree(run)
+        mode = (place / "own file").stat().st_mode
+        assert mode & 0o100 == (run / "own file").stat().st_mode & 0o100
+    (there[0] / "own file").write_bytes(b"changed")
+    assert (there[1] / "own file").read_bytes() == content
+
+
+def test_a_large_file_of_a_run_is_held_there_once_a_second_run_has_it(
+    tmp_path: Path, far: Far
+) -> None:
+    runs = [Sweep(tmp_path / "s").stage(index=index) for index in range(4)]
+    content = os.urandom(200_000)
+    for run in runs:
+        (run / "own").write_bytes(content)
+
+    async def work() -> None:
+        mirror = await opened(far)
+        for run in runs:
+            (there,) = await send(mirror, run)
+            assert (there / "own").read_bytes() == content
+            (there / "own").write_bytes(b"changed")
+            await mirror.remove(f"{mirror.base}/d-h1", [there.name])
+
+    asyncio.run(work())
+    assert 400_000 < far.sent < 400_000 + 60_000
 
 
 def test_a_link_must_be_good_over_there(tmp_path: Path, far: Far) -> None:

@@ -52,16 +52,20 @@ def digest(tree: Tree) -> str:
     For a directory these are, in order of paths: kinds, paths, executable bits, targets of links,
     and the digests of contents.
     """
-    return _combined(
-        tree, [_digest_of_file(entry.source) for entry in tree if entry.kind == "file"]
-    )
+    return combined(tree, file_digests(tree))
+
+
+def file_digests(tree: Tree) -> list[str]:
+    """Return the SHA-256 of the content of each file in a tree, in hex and in order."""
+    return [digest_of_file(entry.source) for entry in tree if entry.kind == "file"]
 
 
 # The same file is looked at more than once when a sweep is resumed, and may be large.
 digest_once = lru_cache(maxsize=64)(digest)
 
 
-def _digest_of_file(path: str) -> str:
+def digest_of_file(path: str) -> str:
+    """Return the SHA-256 of a file's content, in hex."""
     fd = _open_file(path)
     try:
         if (known := _known.get(_identity(os.fstat(fd)))) is not None:
@@ -85,7 +89,8 @@ def _remember(path: str, told: str) -> None:
     _known[_identity(os.stat(path))] = told
 
 
-def _combined(tree: Tree, contents: Iterable[str]) -> str:
+def combined(tree: Tree, contents: Iterable[str]) -> str:
+    """Return what `digest` does, from the digests of the files in order."""
     digests = iter(contents)
     if tree[0].kind == "file":
         return next(digests)
@@ -122,7 +127,7 @@ def copy_and_digest(tree: Tree, place: str) -> str:
         _remember(path, digests[-1])
 
     _build(tree, place, copy_one)
-    return _combined(tree, digests)
+    return combined(tree, digests)
 
 
 def link_or_copy(tree: Tree, place: str) -> None:

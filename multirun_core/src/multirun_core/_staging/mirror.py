@@ -1,7 +1,7 @@
 """`Mirror`: carries staged run directories to another machine, and what is new in them back.
 
 A mirror is one directory over there. Trees travel as tar streams, several small run directories in
-one; the sets of inputs that runs share go there once for each file system, by content.
+one; what several runs need goes there once for each file system, by content.
 """
 
 from __future__ import annotations
@@ -15,20 +15,16 @@ import tarfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multirun_core._staging.mirror_pack import (
     END,
-    Content,
     Parcel,
     bytes_block,
     look,
     pack,
-    pack_files,
     pack_outer,
-    pack_tree,
 )
 from multirun_core._staging.mirror_store import Fetched as Fetched
 from multirun_core._staging.mirror_store import MirrorError as MirrorError
@@ -41,6 +37,7 @@ from multirun_core._staging.mirror_streams import (
     stalling,
     to_the_end,
 )
+from multirun_core._staging.mirror_supply import Supply
 from multirun_core._staging.mirror_unpack import Inflow, Unpacker
 from multirun_core._staging.mirror_words import (
     batch_text,
@@ -52,7 +49,6 @@ from multirun_core._staging.mirror_words import (
     script,
 )
 from multirun_core._staging.names import SHARED
-from multirun_core._staging.tree import scan, total_size
 
 if TYPE_CHECKING:
     from multirun_core._transport.base import Completed, Sink, Source, Transport
@@ -125,10 +121,12 @@ class Mirror:
             OSError: a file here cannot be read.
         """
         contents = await asyncio.to_thread(lambda: [look(parcel.source) for parcel in parcels])
+        supply = self._supply
         keys = [
-            await self._supply(parcel, content)
+            await supply.sets(parcel.source.parent.parent / SHARED, content.sets)
             for parcel, content in zip(parcels, contents, strict=True)
         ]
+        await supply.own(contents)
         batch = f"batch-{uuid.uuid4().hex}"
         packed = list(zip(parcels, contents, keys, strict=True))
 
@@ -142,18 +140,6 @@ class Mirror:
         done = await self._send(stream(), size, "receive", self.base, batch, *then)
         return done, missing_links(done.stdout, parcels, contents)
 
-    async def _supply(self, parcel: Parcel, content: Content) -> dict[int, str]:
-        """Make sure that the sets which a parcel needs are there."""
-        shared = parcel.source.parent.parent / SHARED
-        keys = {number: await self._stores.key(shared, number) for number in content.sets}
-        for number, key in keys.items():
-            if key not in self._store.keys:
-                async with self._store.lock:
-                    if key not in self._store.keys:
-                        await self._send_set(shared / str(number), key)
-                        self._store.keys.add(key)
-        return keys
-
     async def supply(self, contents: Mapping[str, bytes]) -> str:
         """Make sure that some files are there, once for each file system; return their directory.
 
@@ -161,28 +147,16 @@ class Mirror:
             MirrorError: the far side could not take them.
             TransportError: the link broke.
         """
-        known = sha256()
-        for name, data in sorted(contents.items()):
-            known.update(b"%b\0%d\0%b" % (name.encode(), len(data), data))
-        key, part = known.hexdigest()[:32], f".part-{uuid.uuid4().hex}"
-        async with self._store.lock:
-            if key not in self._store.keys:
-                stream = pack_files(part, contents)
-                await self._send(stream, 0, "store", self.base, key, part)
-                self._store.keys.add(key)
-        return f"{self.base}/{SHARED}/{key}"
+        return f"{self.base}/{SHARED}/{await self._supply.files(contents)}"
 
-    async def _send_set(self, folder: Path, key: str) -> None:
-        part = f".part-{uuid.uuid4().hex}"
-        tree = await asyncio.to_thread(scan, str(folder), follow=False)
+    @property
+    def _supply(self) -> Supply:
+        return Supply(self._stores, self._store, self._deliver)
 
-        def stream() -> Iterator[bytes]:
-            yield from pack_tree(tree, part)
-            yield END
-
-        size = total_size(tree)
-        _log.info("%s: a set of inputs, %d bytes, goes there", self.transport.name, size)
-        await self._send(stream(), size, "store", self.base, key, part)
+    async def _deliver(self, stream: Iterator[bytes], size: int, key: str, part: str) -> bytes:
+        if size:
+            _log.info("%s: inputs, %d bytes, go there", self.transport.name, size)
+        return (await self._send(stream, size, "store", self.base, key, part)).stdout
 
     async def _send(self, stream: Iterator[bytes], size: int, *words: str) -> Completed:
         if size <= _WHOLE_BYTES:
@@ -290,7 +264,7 @@ class Mirror:
         for name, found in (await asyncio.to_thread(copies)).items():
             shared = wanted[name].parent.parent / SHARED
             for rel, (number, stored) in found.items():
-                key = await self._stores.key(shared, number)
+                key = (await self._stores.stored(shared, number)).key
                 there = shlex.quote(f"../{SHARED}/{key}/{stored}")
                 here = f"{name}/{rel}"
                 lines.append(

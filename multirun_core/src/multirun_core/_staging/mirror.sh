@@ -4,7 +4,8 @@
 #   open PLACE NAME MARK        make the directory; print its path, a mark of its file system, and
 #                               which sets of inputs it holds
 #   receive BASE BATCH [ARGV…]  unpack what comes; do what BATCH says; go on as ARGV
-#   store BASE KEY PART         unpack a set of inputs, and give it its name once it is whole
+#   store BASE KEY PART         unpack a set of inputs, or a file; make what PART.copies says; give it
+#                               its name once it is whole, or say what is lacking
 #   pack FOLDER COUNT NAME… [EXPRESSION]
 #                               send what find(1) finds in run directories; standard input is text
 #                               that may add to the expression
@@ -17,6 +18,18 @@ shift
 refuse() {
     printf '%s\n' "$PWD cannot be used: $1" >&2
     exit 74
+}
+
+# take SOURCE TARGET MODE TIME [DIGEST]: copy a file, if what it holds is what is wanted. The copy is
+# looked at, not the source: a run may be writing to that.
+take() {
+    [ -f "$1" ] && cp -- "$1" "$2" && chmod "$3" "$2" && TZ=UTC0 touch -t "$4" -- "$2" || return
+    [ $# = 4 ] || case $(sha256sum <"$2") in "$5 "*) ;; *) return 1 ;; esac
+}
+
+lack() {
+    printf 'lacking %d\n' "$1"
+    whole=false
 }
 
 case $verb in
@@ -57,9 +70,14 @@ receive)
     ;;
 store)
     cd -- "$1/shared" || exit 74
-    tar -xf - && { [ -e "$2" ] || mv -- "$3" "$2"; }
+    whole=true
+    tar -xf - && { [ ! -e "$3.copies" ] || . "./$3.copies"; } && {
+        # What is lacking comes next, and is put beside what is there already.
+        $whole || exit 0
+        [ -e "$2" ] || mv -- "$3" "$2"
+    }
     code=$?
-    rm -rf -- "$3"
+    rm -rf -- "$3" "$3.copies"
     exit "$code"
     ;;
 pack)

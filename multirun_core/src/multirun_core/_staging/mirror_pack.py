@@ -53,6 +53,8 @@ class Content:
         copies: files that are copied there: their paths in the parcel, the set and path in it.
         outside: targets of links that lead out of the directory and must be there.
         sets: numbers of the sets that it needs.
+        held: files of its own that are copied from one that is held there: their paths in the
+            parcel, the name of the one that is held, and what was seen here.
         size: bytes of the files that are sent.
     """
 
@@ -65,6 +67,9 @@ class Content:
     copies: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     outside: list[str] = field(default_factory=list[str])
     sets: set[int] = field(default_factory=set[int])
+    held: dict[str, tuple[str, os.stat_result]] = field(
+        default_factory=dict[str, tuple[str, os.stat_result]]
+    )
     size: int = 0
 
 
@@ -251,7 +256,7 @@ def file_blocks(name: str, path: str, seen: os.stat_result) -> Iterator[bytes]:
         name,
         tarfile.REGTYPE,
         size=size,
-        mode=stat.S_IMODE(seen.st_mode) & 0o755 | 0o600,
+        mode=far_mode(seen.st_mode),
         mtime=seen.st_mtime,
     )
     left = size
@@ -265,6 +270,11 @@ def file_blocks(name: str, path: str, seen: os.stat_result) -> Iterator[bytes]:
     if left:
         raise StagingError(f"{path!r} has become shorter while it was sent")
     yield _padding(size)
+
+
+def far_mode(mode: int) -> int:
+    """Return the permission bits that a file has over there."""
+    return stat.S_IMODE(mode) & 0o755 | 0o600
 
 
 def _header(

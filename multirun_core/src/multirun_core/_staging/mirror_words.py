@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multirun_core._model.run import STDERR, STDOUT
-from multirun_core._staging.mirror_pack import Content, Parcel, look
+from multirun_core._staging.mirror_pack import Content, Parcel, far_mode, look
 from multirun_core._staging.names import PRIVATE, RESULTS, SHARED
+from multirun_core._staging.tree import Entry, Tree
 from multirun_core._transport.wrapper import ORDER
 
 if TYPE_CHECKING:
     from multirun_core._transport.base import Completed
+
+_LAST_SECOND = 253_402_300_799  # of the year 9999: touch(1) takes four digits
 
 
 @cache
@@ -48,12 +52,61 @@ def batch_text(packed: Sequence[tuple[Parcel, Content, Mapping[int, str]]]) -> s
         for rel, (number, stored) in content.copies.items():
             source = shlex.quote(f"{SHARED}/{keys[number]}/{stored}")
             lines.append(f"cp -p -- {source} {shlex.quote(f'{parcel.name}/{rel}')} || exit 74\n")
+        for rel, (key, seen) in content.held.items():
+            place = f"{parcel.name}/{rel}"
+            words = _take(f"{SHARED}/{key}", place, seen.st_mode, seen.st_mtime_ns)
+            lines.append(f"{words} || exit 74\n")
         for which, target in enumerate(content.outside):
             lines.append(
                 f"[ -e {shlex.quote(target)} ] || {{ echo missing {position} {which} && "
                 f"rm -f {shlex.quote(f'{parcel.name}/{ORDER}')}; }}\n"
             )
     return "".join(lines) or ":\n"
+
+
+def copies_text(
+    tree: Tree, digests: Mapping[str, str], there: Mapping[str, str], part: str
+) -> tuple[Tree, str]:
+    """Find out what of a set need not be sent.
+
+    Args:
+        tree: the set, or a part of it.
+        digests: those of its larger files, by their paths in it.
+        there: where such files are there, by their digests.
+        part: the directory in which it is made.
+
+    Returns:
+        What is sent, and the shell text by which the rest is made from that and from what is
+        there. This says which of `tree` it could not make, see `lacking`.
+    """
+    sent: list[Entry] = []
+    lines: list[str] = []
+    first: dict[str, str] = {}
+    for position, entry in enumerate(tree):
+        told, place = digests.get(entry.rel, ""), f"{part}/{entry.rel}"
+        if told in there:
+            words = _take(there[told], place, entry.mode, entry.mtime_ns)
+            lines.append(f"{words} {told} || lack {position}\n")
+        elif told in first:  # it comes in the same stream, and nobody can have changed it
+            words = _take(first[told], place, entry.mode, entry.mtime_ns)
+            lines.append(f"{words} || lack {position}\n")
+        else:
+            sent.append(entry)
+            if told:
+                first[told] = place
+    return tuple(sent), "".join(lines)
+
+
+def lacking(said: bytes) -> list[int]:
+    """Return the positions of what could not be made, as `copies_text` has it said."""
+    return [int(position) for position in re.findall(rb"(?m)^lacking (\d+)$", said)]
+
+
+def _take(source: str, target: str, mode: int, mtime_ns: int) -> str:
+    """Return a call of a function of the script, which makes a copy with this mode and time."""
+    seconds = min(max(mtime_ns // 10**9, 0), _LAST_SECOND)
+    when = time.strftime("%Y%m%d%H%M.%S", time.gmtime(seconds))
+    return f"take {shlex.quote(source)} {shlex.quote(target)} {far_mode(mode):o} {when}"
 
 
 def missing_links(
