@@ -247,7 +247,7 @@ async def test_random_numbers_differ_from_run_to_run(tmp_path: Path) -> None:
     text = (
         "import random, numpy, os, multiprocessing as m\n"
         "print(random.random(), numpy.random.random(), numpy.random.default_rng().random(),"
-        " os.urandom(8), m.current_process().authkey)"
+        " os.urandom(8).hex(), m.current_process().authkey.hex())"
     )
     async with warmed(tmp_path, "random", "numpy", "multiprocessing") as bench:
         outs = [(await bench.run(PYTHON, script(tmp_path, text)))[1].split() for _ in range(2)]

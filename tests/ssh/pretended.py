@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._runners.waiting import finish
 from multirun_core._transport.base import Completed, Sink, Source
 from multirun_core._transport.local import LocalTransport
+from multirun_core._waiting import finish
 from multirun_core.errors import TransportError
 from multirun_ssh.hosts import Host
 from multirun_ssh.runner import SSHRunner
 
-from multirun_ssh import luggage, station
+from multirun_ssh import station
 
 
 class Pretended(LocalTransport):
@@ -132,8 +132,8 @@ def left(root: Path) -> list[str]:
 
 
 def change_far_side(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    """Change the script that hosts are given."""
-    given = luggage.luggage()
+    """Change the script that hosts are given; again, where it has been changed before."""
+    given = station.luggage()
     text = given["far.sh"].decode()
     assert text.count(old) == 1
     changed = {**given, "far.sh": text.replace(old, new).encode()}

@@ -13,7 +13,7 @@ import pytest_asyncio
 from multirun_ssh.job import Job
 from multirun_ssh.ordering import order_job
 from multirun_ssh.station import Station
-from pretended import PretendedHosts, change_far_side, cut, mend
+from pretended import PretendedHosts, change_far_side, cut, left, mend
 
 from multirun_core import BackendError, ExitStatus, Run
 from multirun_ssh import runner, station
@@ -117,6 +117,32 @@ async def test_a_second_interrupt_waits_no_longer_for_clearing_up(
     in_time = gathering.done()
     await asyncio.wait([gathering])
     assert in_time
+
+
+async def test_a_host_that_is_left_is_not_connected_to_again(
+    made: PretendedHosts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its log is gone before it is followed, where a sweep ends as soon as it has begun."""
+    change_far_side(
+        monkeypatch, "follow)\n", "follow)\n    until [ -e ~/gone ]; do sleep 0.02; done\n"
+    )
+    change_far_side(
+        monkeypatch,
+        '    rm -rf -- "$1"\n',
+        '    rm -rf -- "$1"\n    : >~/gone; until [ -e ~/go ]; do sleep 0.02; done\n',
+    )
+    await made.ready()
+    there = the_station(made)
+    releasing = asyncio.create_task(made.release())
+    assert there._keeping is not None
+    await until(there._keeping.done)
+    (tmp_path / "hosts/h1/go").touch()
+    await asyncio.wait_for(releasing, 30)
+    assert left(tmp_path / "hosts/h1") == []
+    assert caplog.messages == []
 
 
 async def test_a_run_that_is_seen_to_begin_while_it_is_ended_did_begin(

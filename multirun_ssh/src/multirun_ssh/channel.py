@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncssh
 from multirun_core._transport.base import BLOCK_BYTES, KEPT_STDERR_BYTES, Sink, Source
+from multirun_core._waiting import together
 
 from multirun_ssh.remote import Mark
 
@@ -130,13 +131,13 @@ class Session(asyncssh.SSHClientSession[bytes]):
 
         What the source or the sink raises ends it and is raised.
         """
-        try:
-            async with asyncio.TaskGroup() as group:
-                feeding = group.create_task(self._feed(stdin))
-                await self._hear(stdout)
-                feeding.cancel()  # a command need not read all of its input
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+
+        async def hear() -> None:
+            await self._hear(stdout)
+            feeding.cancel()  # a command need not read all of its input
+
+        feeding = asyncio.ensure_future(self._feed(stdin))
+        await together(feeding, hear())
 
     async def _hear(self, stdout: Sink) -> None:
         while True:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from multirun_core._runners.waiting import finish
 from multirun_core._staging.elsewhere import command_of, sweep_name
 from multirun_core._staging.mirror import Stores
+from multirun_core._waiting import finish
 from multirun_core.errors import BackendError, RunnerOptionError, StagingError, SubmitError
 
 from multirun_core import ExitStatus, Run, TaskRunner

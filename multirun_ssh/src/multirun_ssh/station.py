@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from multirun_core._model.run import ExitStatus
 from multirun_core._staging.mirror import Mirror, MirrorError, Stores
+from multirun_core._waiting import together
 from multirun_core.errors import TransportError
 
 from multirun_ssh import programs
@@ -93,6 +94,7 @@ class Station:
         self._programs: dict[str, asyncio.Future[str | None]] = {}
         self._keeping: asyncio.Task[None] | None = None
         self._leaving: asyncio.Timeout | None = None
+        self._closing = False
         self.mirror = Mirror(transport, stores, place=settings.place, name=settings.name)
 
     # For the runner.
@@ -168,6 +170,7 @@ class Station:
         Args:
             leave: whether to remove what is left there, unless runs are.
         """
+        self._closing = True  # else it would connect anew, and make anew what is removed here
         if leave and self.health.up and not self.settings.keep:
             await self._leave(COMMAND_SECONDS if self.hurried is None else HURRIED_SECONDS)
         elif leave and self.folder and not self.settings.keep:
@@ -278,6 +281,8 @@ class Station:
             try:
                 await self._session()
             except (TransportError, MirrorError) as error:
+                if self._closing:
+                    return
                 self._down(error)
             except Exception as error:
                 _log.exception("%s: this should not happen", self.name)
@@ -329,12 +334,7 @@ class Station:
             self.removing,
             self.audit,
         )
-        try:
-            async with asyncio.TaskGroup() as group:
-                for duty in duties:
-                    group.create_task(duty.work())
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await together(*(duty.work() for duty in duties))
 
     async def _begin(self) -> None:
         done = await self.far("begin", self.folder)

@@ -10,10 +10,10 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from multirun_core._runners.waiting import finish
 from multirun_core._sweep import control, segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.recorder import Recorder, begin_anew, line_of
+from multirun_core._waiting import finish
 from multirun_core.errors import BackendError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from multirun_core._runners.waiting import finish
+from multirun_core._waiting import finish
 from multirun_core.errors import BackendError
 
 if TYPE_CHECKING:
