@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multirun_core import Sweep, multirun
+
+if TYPE_CHECKING:
+    from slurm_cluster import SlurmCluster
 
 PATIENCE = 120.0
 QUICK = {"poll_interval": 0.5, "file_grace": 3.0, "retry_delay": 0.05}
@@ -29,6 +35,13 @@ POINTS = {
         '$real "$@" > "$0.said"; kill -9 $driver; sleep 3; cat "$0.said"'
     ),
     "when it is printed": '$real "$@"; kill -9 $driver; sleep 1',
+}
+
+# Stands before the real sbatch, and is by far slower than the next driver has patience.
+SLOW = {
+    "before it begins": 'touch "$0.slow"; "$pause" 300; exec $real "$@"',
+    "before it says the id": '$real "$@" > "$0.said"; touch "$0.slow"; "$pause" 300; cat "$0.said"',
+    "after it has said the id": '$real "$@"; touch "$0.slow"; "$pause" 300',
 }
 
 _DRIVER = """
@@ -127,6 +140,46 @@ def job_ids(root: Path) -> list[str]:
     """Return the ids of the jobs that were submitted for a sweep."""
     answers = [path.read_text().strip() for path in (root / "jobs").glob("*/answer")]
     return [answer.partition(";")[0] for answer in answers if answer]
+
+
+def arrays(cluster: SlurmCluster, root: Path) -> list[str]:
+    """Return the arrays, or plain jobs, of a sweep that a cluster has ever accepted.
+
+    By the names that all of its submissions may have had; it forgets none within MinJobAge.
+    """
+    told = cluster.run("squeue", "--noheader", "--states=all", "-o", "%F %j").stdout
+    names = {f"multirun-{path.name}" for path in (root / "jobs").iterdir()}
+    jobs = dict(line.split(maxsplit=1) for line in told.splitlines())
+    return sorted(job for job, name in jobs.items() if name.strip() in names)
+
+
+def clients(folder: Path) -> list[str]:
+    """Return the processes that submit a sweep in a folder, or stand in its `bin` for that."""
+    found: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            argv = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            ours = Path(argv[0]).name == "sbatch" and any(str(folder) in word for word in argv)
+            if ours or any(word.startswith(f"{folder}/bin/") for word in argv):
+                found.append(" ".join(argv))
+    return found
+
+
+def put_sbatch(folder: Path, script: str) -> Path:
+    """Return a folder for the PATH whose sbatch does this the first time, then the real $real.
+
+    Beside it is $pause, a sleep that is told from others.
+    """
+    place = folder / "bin"
+    place.mkdir()
+    (place / "pause").symlink_to(str(shutil.which("sleep")))
+    fake, once = place / "sbatch", shlex.quote(f"{folder}/once")
+    fake.write_text(
+        f"#!/bin/sh\nreal={real_sbatch()} pause={shlex.quote(f'{place}/pause')}\n"
+        f'mkdir {once} 2>/dev/null || exec $real "$@"\n{script}\n'
+    )
+    fake.chmod(0o755)
+    return place
 
 
 def real_sbatch() -> str:

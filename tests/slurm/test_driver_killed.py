@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,15 @@ from slurm_sweeps import (
     BEGIN,
     POINTS,
     POST,
+    SLOW,
+    InThread,
+    arrays,
     began,
     call,
+    clients,
     executions,
     job_ids,
-    real_sbatch,
+    put_sbatch,
     start_driver,
     told,
     wait_until,
@@ -31,19 +36,14 @@ def _on_the_cluster(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("point", POINTS)
 def test_the_driver_is_killed_around_sbatch(
-    point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    point: str, slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / HOSTILE / "s"
     (tmp_path / HOSTILE).mkdir()
-    fake, pid = tmp_path / "bin" / "sbatch", tmp_path / "pid"
-    fake.parent.mkdir()
-    fake.write_text(
-        f"#!/bin/sh\nreal={real_sbatch()}\n"
-        f'mkdir {tmp_path}/once 2>/dev/null || exec $real "$@"\n'
-        f"until test -s {pid}; do sleep 0.05; done; driver=$(cat {pid})\n{POINTS[point]}\n"
-    )
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    pid = tmp_path / "pid"
+    know = f"until test -s '{pid}'; do sleep 0.05; done; driver=$(cat '{pid}')\n"
+    place = put_sbatch(tmp_path, know + POINTS[point])
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
     script = BEGIN + POST
     driver = start_driver(root, script, 3)
     pid.write_text(str(driver.pid))
@@ -52,6 +52,64 @@ def test_the_driver_is_killed_around_sbatch(
     assert sweep.results == [1, 1, 1], told(sweep)
     assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
     assert [run.attempts for run in sweep.runs] == [1, 1, 1]
+    assert len(arrays(slurm, root)) == 1
+    assert clients(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(p, marks=[pytest.mark.long] if p == "before it begins" else []) for p in SLOW],
+)
+def test_a_client_that_is_slower_than_the_next_driver_is_ended(
+    point: str, slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multirun_core._runners.scheduler.here.WAIT_OUT_SECONDS", 0.5)
+    root, place = tmp_path / "s", put_sbatch(tmp_path, SLOW[point])
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    script = BEGIN + POST
+    driver = start_driver(root, script, 3)
+    wait_until((place / "sbatch.slow").exists, "a client that is slow")
+    driver.kill()
+    driver.wait()
+    assert clients(tmp_path)
+    sweep = call(root, script, 3)
+    assert clients(tmp_path) == []
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert [run.attempts for run in sweep.runs] == [1, 1, 1]
+    assert len(arrays(slurm, root)) == 1
+
+
+def has_sent(slurm: SlurmCluster) -> bool:
+    """Whether something was sent to a controller that has not taken it, see proc(5)."""
+    (port,) = re.findall(r"^SlurmctldPort=(\d+)$", slurm.conf.read_text(), re.MULTILINE)
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    connected = [row for row in rows if row[1].endswith(f":{int(port):04X}") and row[3] == "01"]
+    return any(int(row[4].partition(":")[2], 16) for row in connected)
+
+
+@pytest.mark.long
+def test_what_a_client_has_sent_is_accepted_after_its_end(
+    slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller hangs with the request in its hands; the next driver ends who asked."""
+    monkeypatch.setattr("multirun_core._runners.scheduler.here.WAIT_OUT_SECONDS", 0.5)
+    controller = slurm.root / "run" / "slurmctld.pid"
+    root = tmp_path / "s"
+    place = put_sbatch(tmp_path, f'kill -STOP $(cat {controller}); $real "$@"')
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    script = BEGIN + POST
+    driver = start_driver(root, script, 3)
+    wait_until(lambda: has_sent(slurm), lambda: f"a request: {clients(tmp_path)}")
+    driver.kill()
+    driver.wait()
+    sweep = InThread(root, script, 3)
+    wait_until(lambda: clients(tmp_path) == [], lambda: f"their end: {clients(tmp_path)}")
+    slurm.continue_controller()
+    done = sweep.result()
+    assert done.results == [1, 1, 1], told(done)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert len(arrays(slurm, root)) == 1
 
 
 def test_a_driver_that_is_killed_while_runs_run_is_followed_by_one_that_adopts_them(

@@ -14,7 +14,20 @@ from multirun_core.errors import BackendError, UsageError
 from multirun_core.testing.promises import HOSTILE
 from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import SlurmCluster
-from slurm_sweeps import BEGIN, POINTS, POST, call, executions, start_driver, told, wait_until
+from slurm_sweeps import (
+    BEGIN,
+    POINTS,
+    POST,
+    SLOW,
+    arrays,
+    call,
+    clients,
+    executions,
+    put_sbatch,
+    start_driver,
+    told,
+    wait_until,
+)
 from ssh_bed import may_make_namespaces
 from sweeps import events
 
@@ -221,23 +234,22 @@ def test_a_killed_drivers_runs_are_adopted_and_come_back(
     assert login_node.sweeps() == []
 
 
+def go_by(place: Path, login_node: LoginNode, slurm: SlurmCluster) -> None:
+    """Let logins find commands in a folder first."""
+    assert login_node.host is not None
+    login_node.host.restart_sshd(
+        f"SetEnv HOME={login_node.home} SLURM_CONF={slurm.conf} "
+        f"PATH={place}:/usr/bin:/bin:/usr/sbin"
+    )
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_the_driver_is_killed_around_sbatch_over_there(
     point: str, login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
 ) -> None:
-    root, pid, fake = tmp_path / "s", tmp_path / "pid", tmp_path / "bin" / "sbatch"
-    fake.parent.mkdir()
-    fake.write_text(
-        f"#!/bin/sh\nreal=/usr/bin/sbatch\n"
-        f'mkdir {tmp_path}/once 2>/dev/null || exec $real "$@"\n'
-        f"until test -s {pid}; do sleep 0.05; done; driver=$(cat {pid})\n{POINTS[point]}\n"
-    )
-    fake.chmod(0o755)
-    assert login_node.host is not None
-    login_node.host.restart_sshd(
-        f"SetEnv HOME={login_node.home} SLURM_CONF={slurm.conf} "
-        f"PATH={fake.parent}:/usr/bin:/bin:/usr/sbin"
-    )
+    root, pid = tmp_path / "s", tmp_path / "pid"
+    know = f"until test -s '{pid}'; do sleep 0.05; done; driver=$(cat '{pid}')\n"
+    go_by(put_sbatch(tmp_path, know + POINTS[point]), login_node, slurm)
     script = BEGIN + POST
     driver = start_driver(root, script, 3, options=login_node.options)
     pid.write_text(str(driver.pid))
@@ -246,6 +258,32 @@ def test_the_driver_is_killed_around_sbatch_over_there(
     assert sweep.results == [1, 1, 1], told(sweep)
     assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
     assert [run.attempts for run in sweep.runs] == [1, 1, 1]
+    assert len(arrays(slurm, root)) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", SLOW)
+def test_a_client_over_there_that_is_slower_than_the_next_driver_is_ended(
+    point: str,
+    login_node: LoginNode,
+    tmp_path: Path,
+    slurm: SlurmCluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("multirun_core._runners.scheduler.far.WAIT_OUT_SECONDS", 1.0)
+    root, place = tmp_path / "s", put_sbatch(tmp_path, SLOW[point])
+    go_by(place, login_node, slurm)
+    script = BEGIN + POST
+    driver = start_driver(root, script, 3, options=login_node.options)
+    wait_until((place / "sbatch.slow").exists, "a client that is slow")
+    driver.kill()
+    driver.wait()
+    assert clients(tmp_path)
+    sweep = call(root, script, 3, options=login_node.options)
+    assert clients(tmp_path) == []
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert len(arrays(slurm, root)) == 1
 
 
 def test_an_sbatch_whose_link_is_lost_submits_once(

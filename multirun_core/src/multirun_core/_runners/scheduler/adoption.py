@@ -50,8 +50,8 @@ class Adoption:
             return None
         left = await self._site.left(submission)
         job = self._scheduler.job_id(left.answer)
+        await self._site.see_off(submission, answered=job is not None)
         if job is None:
-            await self._site.see_off(submission)
             left = await self._site.left(submission)
             job = self._scheduler.job_id(left.answer)
         if job is not None:

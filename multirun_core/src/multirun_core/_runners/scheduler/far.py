@@ -252,14 +252,17 @@ class Far(Site):
             answer = kept.read_text(errors="replace")
         return Left(answer, "begun" in begun or bool(answer))
 
-    async def see_off(self, submission: Submission) -> None:
+    async def see_off(self, submission: Submission, *, answered: bool) -> None:
         """Wait for a client's end there, and kill it in the end."""
-        await self._settle(str(submission.directory), "stop", submission.call_seconds)
+        wait = 0.0 if answered else WAIT_OUT_SECONDS
+        await self._settle(str(submission.directory), "stop", submission.call_seconds, wait)
 
-    async def _settle(self, home: str, stop: str, seconds: float) -> None:
+    async def _settle(
+        self, home: str, stop: str, seconds: float, wait: float = WAIT_OUT_SECONDS
+    ) -> None:
         """Let nobody submit any more; a client elsewhere is gone when its seconds are over."""
-        words = ("settle", home, stop, f"{WAIT_OUT_SECONDS:.0f}", f"{math.ceil(seconds)}")
-        timeout = WAIT_OUT_SECONDS + seconds + CALL_SECONDS
+        words = ("settle", home, stop, f"{math.ceil(wait)}", f"{math.ceil(seconds)}")
+        timeout = wait + seconds + CALL_SECONDS
         done = await self._link.insist(lambda: self._link.verb(*words, timeout=timeout))
         if done.code:
             raise BackendError(f"{self._login.name}: {home} cannot be written: {done.said}")

@@ -37,7 +37,16 @@ client_lives() { # 0: it does; 1: it does not; 2: it is on another host
     # shellcheck disable=SC2086 # fields are meant to be split
     set -- ${stat##*) }
     case $1 in Z | X) return 1 ;; esac
+    group=$3
     [ "${20}" = "$start" ]
+}
+
+kill_client() { # with its group: it may be a script that has called the real command
+    stat=
+    while read -r line; do stat=$stat$line; done <"/proc/$$/stat"
+    # shellcheck disable=SC2086 # fields are meant to be split
+    set -- ${stat##*) }
+    if [ "$group" = "$3" ]; then kill -KILL "$pid"; else kill -s KILL -- "-$group"; fi
 }
 
 case $verb in
@@ -117,7 +126,7 @@ settle)
         sleep 1
         waited=$((waited + 1))
     done
-    client_lives && kill -KILL "$pid"
+    client_lives && kill_client
     exit 0
     ;;
 leave)

@@ -141,24 +141,33 @@ class Here(Site):
         begun = (submission.directory / "client").exists()
         return Left(await self._do(lambda: _text(submission.directory / "answer")), begun)
 
-    async def see_off(self, submission: Submission) -> None:
+    async def see_off(self, submission: Submission, *, answered: bool) -> None:
         """Wait for a client's end, and kill it in the end."""
         (submission.directory / "stop").touch()
         client = _client_of(submission)
         if client is None:
             return
-        deadline = time.monotonic() + WAIT_OUT_SECONDS
-        if client.alive() is None:  # on another host, where nobody can look
+        deadline = time.monotonic() + (0.0 if answered else WAIT_OUT_SECONDS)
+        if client.alive() is None and not answered:  # on another host, where nobody can look
             age = time.time() - (submission.directory / "client").stat().st_mtime
             deadline += submission.call_seconds - age
         while client.alive() is not False and time.monotonic() < deadline:  # noqa: ASYNC110 - far away
             await asyncio.sleep(0.1)
         if client.alive():
-            with contextlib.suppress(OSError):
-                os.kill(client.pid, signal.SIGKILL)
+            _kill(client.pid)
             deadline = time.monotonic() + _KILL_SECONDS
             while client.alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - no child of ours
                 await asyncio.sleep(0.05)
+
+
+def _kill(client: int) -> None:
+    """Kill a client with its group: it may be a script that has called the real command."""
+    with contextlib.suppress(OSError):
+        group = os.getpgid(client)
+        if group == os.getpgrp():
+            os.kill(client, signal.SIGKILL)
+        else:
+            os.killpg(group, signal.SIGKILL)
 
 
 def _appended(submission: Submission) -> bytes:

@@ -184,11 +184,16 @@ class Site(ABC):
         """Return what a submit command has left."""
 
     @abstractmethod
-    async def see_off(self, submission: Submission) -> None:
+    async def see_off(self, submission: Submission, *, answered: bool) -> None:
         """Make sure that no client of an earlier driver submits any more; bounded.
 
         One that is at it is given some seconds to end by itself, since what a queue system has
-        been asked it may do even if nobody waits for the answer.
+        been asked it may do even if nobody waits for the answer. It may be a script of the site's
+        that calls the real command, so what it has started is ended with it.
+
+        Args:
+            submission: what it submits.
+            answered: whether it has said the id of the job, and is waited for no more.
         """
 
     async def bring(self, work: Work, end: ExitStatus) -> ExitStatus:
