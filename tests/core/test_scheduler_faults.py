@@ -193,7 +193,7 @@ def test_a_job_that_could_not_be_launched_is_tried_again(queue: Queue) -> None:
     queue.fault("hold")
     queue.fault("lie", "LAUNCH")
     call = Call(queue, BEGIN + POST)
-    wait_until(lambda: queue.calls()["submit"] == 1)
+    wait_until(lambda: list(queue.home.glob("jobs/1/task-0")))  # only then it is held for good
     queue.mend("hold")
     wait_until(lambda: queue.calls()["submit"] == 2)
     queue.mend("lie")
