@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from multirun_core._sweep import claiming, opening, segment
+from multirun_core._sweep import claiming, conduct, opening, segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._transport.process import ProcessId
 from sweeps import successes
@@ -122,6 +122,19 @@ async def test_a_call_that_was_cancelled_while_it_opened_holds_nothing(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert list(segment.read(tmp_path / "s" / JOURNAL / "0001.jsonl"))[-1]["event"] == "close"
+    again(tmp_path / "s")
+
+
+def test_a_call_whose_journal_could_not_be_opened_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conduct, "Journal", none_left)
+        with pytest.raises(SweepError, match="Too many open files"):
+            again(tmp_path / "s")
     again(tmp_path / "s")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import threading
 from collections import Counter
@@ -412,6 +413,62 @@ def test_submitting_that_breaks_down_stops_the_sweep(root: Path, home: Path) -> 
 
     run_bounded(work(), 30)
     assert resumed(root, QueueRunner(home)).results == [1] * COUNT
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_loop_that_is_cancelled_lets_no_run_wait_for_ever(
+    root: Path, home: Path, which: int
+) -> None:
+    async def work() -> None:
+        on = QueueRunner(home)
+        sweep = sweeping(root, on)
+        await until(all_began(root))
+        assert on._loops is not None
+        on._loops._tasks[which].cancel()
+        with pytest.raises(BackendError, match=r"broke down: it was cancelled.*resume the sweep"):
+            await sweep
+
+    run_bounded(work(), 30)
+    assert resumed(root, QueueRunner(home)).results == [1] * COUNT
+    assert executions(root) == {"1": COUNT}
+
+
+def test_what_nobody_waits_for_any_more_fails_without_a_word(
+    root: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        on = QueueRunner(home)
+        await on.ready()
+        run = Run(cmd=["true"], cwd=root)
+        for _ in range(2):
+            on._overseer._ordering.work(run).done.set_exception(BackendError("it is gone"))
+        await on.release()
+
+    run_bounded(work(), 30)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
+class Unsettled(QueueRunner):
+    """Cannot say how its first run ended, and takes its time with the others."""
+
+    async def settle(self, run: Run) -> None:
+        if run.index == 0:
+            raise BackendError("the first one is a riddle")
+        await asyncio.sleep(0.5)
+        await super().settle(run)
+
+
+def test_an_end_that_cannot_be_told_does_not_keep_the_others_from_being_written_down(
+    root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_behind(root, QueueRunner(home))
+    made = (Unsettled(home, grace=0.2), {"name": "made", "options": {}})
+    monkeypatch.setattr(abandoned, "runner_of", lambda *_: made)
+    with pytest.raises(BackendError, match="a riddle"):
+        abandoned.end_left(root, progress=False)
+    reasons = [run.reason for run in Sweep.open(root).runs]
+    assert reasons == [None] + ["cancelled"] * (COUNT - 1)
 
 
 # Finding again.

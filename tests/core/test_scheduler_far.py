@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from multirun_core._runners.scheduler import haste
+from multirun_core._runners.scheduler.gathering import Gathering
 from multirun_core.backends import Completed, LocalTransport, Login, Sink, Source
 from multirun_core.errors import BackendError, TransportError
 from multirun_core.testing.loop import run_bounded
@@ -236,3 +237,33 @@ def test_a_login_that_hangs_is_not_waited_for_when_asked_twice(
         assert (await sweep).results == [1]
 
     run_bounded(work(), 60)
+
+
+def test_what_cannot_be_removed_over_there_is_told(
+    link: Link, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(Link):
+        async def run(self, argv: Sequence[str], **more: Any) -> Completed:
+            if "leave" in argv:
+                return Completed(1, b"", b"rm: cannot remove it: Read-only file system\n")
+            return await super().run(argv, **more)
+
+    sweep = call(tmp_path, runner_on(Full(link.home), tmp_path), POST, 1)
+    assert sweep.results == [1]
+    assert "stays there: rm: cannot remove it: Read-only file system" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_what_was_to_be_asked_is_given_up_with_what_is_being_asked() -> None:
+    asked = asyncio.Event()
+
+    async def answer(questions: Sequence[int]) -> Sequence[int]:
+        asked.set()
+        return (await asyncio.Event().wait() and questions) or []
+
+    gathering: Gathering[int, int] = Gathering(answer, most=1)
+    asking = [asyncio.create_task(gathering.ask(number)) for number in range(2)]
+    await asked.wait()  # about the first one
+    await gathering.close()
+    await asyncio.wait(asking, timeout=10)
+    assert [one.cancelled() for one in asking] == [True, True]

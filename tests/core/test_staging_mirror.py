@@ -8,15 +8,17 @@ import os
 import shutil
 import stat
 import tarfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from multirun_core._staging import mirror_streams
 from multirun_core._staging.mirror import Fetched, Mirror, MirrorError, Parcel, Stores
 from multirun_core._staging.mirror_unpack import Inflow, Unpacker
 from multirun_core._transport.base import Completed, Sink, Source
 from multirun_core._transport.local import LocalTransport
-from multirun_core.errors import TransportError
+from multirun_core.errors import StagingError, TransportError, TransportTimeoutError
 from staging_help import HOSTILE, Sweep
 
 from multirun_core import FileResource
@@ -728,3 +730,56 @@ def test_a_stream_that_wants_to_get_out_does_not(tmp_path: Path) -> None:
     assert after == before
     assert not Path("/etc/multirun-evil").exists()
     assert len(unpacker.problems["a"]) == 14
+
+
+@pytest.mark.asyncio
+async def test_a_set_that_could_not_be_read_once_is_read_again(tmp_path: Path) -> None:
+    stores = Stores()
+    with pytest.raises(StagingError, match="vanished"):
+        await stores.stored(tmp_path, 1)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "file").write_text("there it is")
+    assert len((await stores.stored(tmp_path, 1)).key) == 32
+
+
+@pytest.mark.asyncio
+async def test_what_moves_too_late_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_streams, "STALL_SECONDS", 0.01)
+
+    async def move_late() -> None:
+        async with mirror_streams.stalling() as moved:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                moved()
+
+    with pytest.raises(TransportTimeoutError, match="nothing has moved"):
+        await move_late()
+
+
+@pytest.mark.asyncio
+async def test_fetching_that_is_cancelled_at_its_end_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked, go_on = asyncio.Event(), threading.Event()
+    loop, unpack = asyncio.get_running_loop(), Unpacker.unpack
+
+    def slowly(unpacker: Unpacker, stream: Inflow) -> None:
+        unpack(unpacker, stream)
+        loop.call_soon_threadsafe(unpacked.set)
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(Unpacker, "unpack", slowly)
+    mirror = await opened(Far(tmp_path / "far home", None))
+    (run := tmp_path / "s" / "runs" / "000001").mkdir(parents=True)
+    (there := Path(mirror.base) / "d" / run.name).mkdir(parents=True)
+    (there / "new").write_text("came back")
+    wanted = {run.name: run}
+    fetching = asyncio.create_task(mirror.fetch(str(there.parent), wanted, None, everything))
+    await unpacked.wait()
+    assert list(run.iterdir())
+    fetching.cancel()
+    go_on.set()
+    await asyncio.wait([fetching], timeout=30)
+    assert fetching.cancelled()
+    assert list(run.iterdir()) == []

@@ -174,7 +174,7 @@ class Work:
                 patience = _STOP_SECONDS
         finally:
             hurried.cancel()
-            future.add_done_callback(_retrieve)
+            future.add_done_callback(heard)
 
 
 def _carry_out(ticket: _Ticket, work: Callable[[], _T]) -> _T:
@@ -185,7 +185,7 @@ def _carry_out(ticket: _Ticket, work: Callable[[], _T]) -> _T:
         _ticket.reset(token)
 
 
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Keep asyncio from complaining about an error that nobody waits for."""
+def heard(future: asyncio.Future[Any]) -> None:
+    """Keep asyncio from complaining about an error that nobody waits for; a callback."""
     if not future.cancelled():
         future.exception()

@@ -243,9 +243,14 @@ class Mirror:
             broken = False
         finally:
             inflow.end(broken=broken)
-            await ended(unpacking)
-            if broken:
-                await ended(asyncio.ensure_future(asyncio.to_thread(unpacker.drop)))
+            try:
+                await ended(unpacking)
+            except asyncio.CancelledError:
+                broken = True
+                raise
+            finally:
+                if broken:
+                    await to_the_end(unpacker.drop)
         settled: list[str] = []
         try:
             unpacking.result()

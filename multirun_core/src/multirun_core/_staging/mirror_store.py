@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from multirun_core._staging.content import combined, file_digests
 from multirun_core._staging.tree import scan
+from multirun_core._threads import heard
 from multirun_core.errors import RunnerError
 
 LEAST_REUSED = 64 * 1024
@@ -73,10 +74,15 @@ class Stores:
         return self._by_mark.setdefault(mark, Store())
 
     async def stored(self, shared: Path, number: int) -> StoredSet:
-        """Return what is known of the content of a set; it is read once."""
+        """Return what is known of the content of a set; it is read once.
+
+        Raises:
+            StagingError: it cannot be read now; the next call tries again.
+        """
         known = self._sets.get((str(shared), number))
-        if known is None:
+        if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
             known = asyncio.ensure_future(asyncio.to_thread(_look, shared / str(number)))
+            known.add_done_callback(heard)
             self._sets[str(shared), number] = known
         return await asyncio.shield(known)
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
+from multirun_core._threads import heard
 from multirun_core._transport.base import BLOCK_BYTES
 from multirun_core.errors import TransportTimeoutError
 
@@ -34,7 +35,7 @@ async def pieces(stream: Iterator[bytes], moved: Callable[[], None]) -> AsyncIte
 
     def begin() -> asyncio.Future[bytes]:
         reading = asyncio.ensure_future(asyncio.to_thread(block))
-        reading.add_done_callback(_heard)  # nobody may be left to hear of a failure
+        reading.add_done_callback(heard)  # nobody may be left to hear of a failure
         return reading
 
     ahead = begin()
@@ -44,18 +45,18 @@ async def pieces(stream: Iterator[bytes], moved: Callable[[], None]) -> AsyncIte
         yield data
 
 
-def _heard(reading: asyncio.Future[bytes]) -> None:
-    if not reading.cancelled():
-        reading.exception()
-
-
 @contextlib.asynccontextmanager
 async def stalling() -> AsyncGenerator[Callable[[], None]]:
     """Give up when nothing has moved for long; yields what is to be called when something has."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(STALL_SECONDS) as timer:
-            yield lambda: timer.reschedule(loop.time() + STALL_SECONDS)
+
+            def moved() -> None:
+                if not timer.expired():  # else it is too late, and the timer would complain
+                    timer.reschedule(loop.time() + STALL_SECONDS)
+
+            yield moved
     except TimeoutError:
         raise TransportTimeoutError(f"nothing has moved for {STALL_SECONDS:g} s") from None
 

@@ -134,7 +134,11 @@ class Conductor:
 
     async def _drive(self, opened: Opened, observers: Observers) -> Sweep:
         call = self._call
-        journal = Journal(path_of(call.root / JOURNAL, opened.number), opened.number)
+        try:
+            journal = Journal(path_of(call.root / JOURNAL, opened.number), opened.number)
+        except BaseException:  # nobody is left who would let go of it
+            give_up(call.root, opened.number)
+            raise
         self._driver = driver = Driver(call, opened, journal, self._work)
         if call.policy.timeout_factor is not None:
             call.runner.recall(driver.runs)

@@ -226,7 +226,11 @@ class Driver(Recorder):
             async with room:
                 await runner.settle(run)
 
-        await asyncio.gather(*(settle(run) for run in left if run not in runner.not_ended))
+        # One that fails must not keep the ends of the others from being written down.
+        settling = (settle(run) for run in left if run not in runner.not_ended)
+        for outcome in await asyncio.gather(*settling, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def _ended(self, run: Run, room: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
         run.task = None

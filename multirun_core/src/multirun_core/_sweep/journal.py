@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._sweep import segment
-from multirun_core._threads import Threads
+from multirun_core._threads import Threads, heard
 from multirun_core.errors import JournalError, SweepSupersededError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Journal:
         self._buffer.append(line)
         if self._group is None and self._broken is None:
             self._group = asyncio.get_running_loop().create_future()
-            self._group.add_done_callback(_retrieve)
+            self._group.add_done_callback(heard)  # nobody may wait for it
             if self._writing is None:
                 self._write_soon()
 
@@ -174,9 +174,3 @@ def _settle(future: asyncio.Future[None] | None, error: BaseException | None) ->
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-def _retrieve(group: asyncio.Future[None]) -> None:
-    """Keep asyncio from complaining about a failed flush that nobody waited for."""
-    if not group.cancelled():
-        group.exception()

@@ -98,20 +98,21 @@ class Far(Site):
     async def close(self, *, leave: bool) -> None:
         """Remove what is there, unless it is wanted, and hang up."""
         await self._looking.close()
-        if self.base and not self._login.keep:
-            try:
+        try:
+            if self.base and not self._login.keep:
                 async with self._haste.bound(_END_SECONDS):
                     await self._link.insist(lambda: self._clear(leave), _CLEAR_SECONDS)
-            except (BackendError, TimeoutError) as error:
-                where = f"{self._login.name}:{self.base}"
-                _log.warning("%s stays there: %s", where, str(error) or "it took too long")
-        await self._fetching.close()
-        await self.transport.close()
+        except (BackendError, TimeoutError) as error:
+            where = f"{self._login.name}:{self.base}"
+            _log.warning("%s stays there: %s", where, str(error) or "it took too long")
+        finally:
+            await self._fetching.close()
+            await self.transport.close()
 
     async def _clear(self, leave: bool) -> None:
         await self._fetching.clear()
-        if not leave:
-            await self._link.verb("leave", self.base)
+        if not leave and (done := await self._link.verb("leave", self.base)).code:
+            raise BackendError(done.said)
 
     # Where things are.
 

@@ -38,10 +38,13 @@ class Gathering(Generic[_Q, _A]):
         return await future
 
     async def close(self) -> None:
-        """Give up what is being asked."""
+        """Give up what is being asked, and what was to be asked after it."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait([self._work])
+        for _, future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
 
     async def _serve(self) -> None:
         await asyncio.sleep(_GATHER_SECONDS)

@@ -23,6 +23,7 @@ class Loops:
             give_up: is told why one has broken down.
         """
         self._give_up = give_up
+        self._over = False
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -34,14 +35,19 @@ class Loops:
 
     async def stop(self) -> None:
         """End them; returns when they have ended."""
+        self._over = True
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        _log.error("looking after jobs broke down", exc_info=error)
+        if self._over:
+            return  # it was told to end, or ends with another
+        self._over = True
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("looking after jobs broke down", exc_info=error)
+        why = "it was cancelled" if error is None else f"{type(error).__name__}: {error}"
         for other in self._tasks:
             other.cancel()
-        self._give_up(f"looking after jobs broke down: {type(error).__name__}: {error}")
+        self._give_up(f"looking after jobs broke down: {why}")

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from multirun_core._runners.scheduler.submission import Demand, Work
+from multirun_core._threads import heard
 from multirun_core._transport.wrapper import Order
 
 if TYPE_CHECKING:
-    from multirun_core._model.run import Run
+    from multirun_core._model.run import ExitStatus, Run
     from multirun_core._runners.scheduler.lessons import Lessons
     from multirun_core._runners.scheduler.site import Site
     from multirun_core._runners.task import TaskRunner
@@ -46,11 +47,13 @@ class Ordering:
         """
         attempt = run.attempts + 1
         submission, earlier = self._lessons.take_vain(run)
+        done: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(heard)  # who was cancelled waits no more
         return Work(
             run,
             attempt=attempt,
             directory=self._site.directory(run, attempt, earlier),
-            done=asyncio.get_running_loop().create_future(),
+            done=done,
             demand=demand or Demand(),
             submission=submission,
         )
