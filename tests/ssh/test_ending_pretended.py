@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +11,16 @@ from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from multirun_core._transport.base import Completed
+from multirun_core.errors import TransportError
+from multirun_ssh.ending import Ending
 from multirun_ssh.job import Job
 from multirun_ssh.ordering import order_job
 from multirun_ssh.station import Station
 from pretended import PretendedHosts, change_far_side, cut, left, mend
 
 from multirun_core import BackendError, ExitStatus, Run
-from multirun_ssh import runner, station
+from multirun_ssh import programs, runner, station
 
 pytestmark = pytest.mark.asyncio
 
@@ -181,3 +185,136 @@ async def test_what_another_runner_left_is_not_taken_for_dead(made: PretendedHos
         await made.reattach(run)
     with pytest.raises(BackendError, match="run 3 may be alive"):
         await made.end_left([run])
+
+
+async def test_a_run_that_cannot_be_put_into_words_takes_no_slot(
+    made: PretendedHosts, tmp_path: Path
+) -> None:
+    odd = [made.add(["echo", "\ud800"], tmp_path / "run") for _ in range(3)]
+    plain = made.add(["true"], tmp_path / "run")
+    async with asyncio.timeout(30):
+        await made.gather()
+    assert [run.reason for run in odd] == ["submit"] * 3
+    assert plain.status == "success"
+
+
+async def test_a_look_for_a_program_that_nobody_waits_for_ends_with_its_runner(
+    made: PretendedHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def lack(*_: object) -> str | None:
+        begun.set()
+        try:
+            return await asyncio.Event().wait() and None
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(programs, "lack", lack)
+    await made.ready()
+    asking = asyncio.create_task(the_station(made).has("program", {}))
+    await begun.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    await made.release()
+    assert ended.is_set()
+
+
+async def test_what_does_not_stop_does_not_keep_a_runner_from_closing(
+    made: PretendedHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station, "STOP_SECONDS", 0.1)
+    stop = asyncio.Event()
+
+    async def keep(there: Station) -> None:
+        await made.links["h1"].run(["true"], timeout=30)
+        there.health.up, there.slots = True, 1
+        there._changed()
+        while not stop.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await stop.wait()
+
+    monkeypatch.setattr(Station, "_keep", keep)
+    await made.ready()
+    keeping = the_station(made)._keeping
+    try:
+        async with asyncio.timeout(30):
+            await made.release()
+    finally:
+        stop.set()
+    assert keeping is not None
+    await asyncio.wait([keeping])
+
+
+async def test_what_cannot_be_removed_from_a_host_is_told(
+    made: PretendedHosts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    change_far_side(monkeypatch, "leave)\n", "leave)\n echo Read-only file system >&2; exit 1\n")
+    made.add(["true"], tmp_path / "run")
+    await made.gather()
+    assert "could not be removed: Read-only file system" in caplog.text
+
+
+# The duty that ends runs.
+
+
+def to_end(**facts: Any) -> Job:
+    run = Run(cmd=["true"], index=1)
+    job = Job(run, "h1", "/f/1", 1, "1", Path("/f"), 1.0, state="sent", **facts)
+    job.ending = "cancelled"
+    return job
+
+
+def ending_by(far: Callable[..., Any]) -> Ending:
+    lane = SimpleNamespace(put=lambda job: None)
+    there = SimpleNamespace(
+        far=far,
+        name="h1",
+        settings=SimpleNamespace(grace=1.0),
+        fetching=SimpleNamespace(lane=lane),
+        release=lambda job: None,
+    )
+    return Ending(cast("Station", there))
+
+
+async def test_a_connection_that_is_lost_while_a_run_is_ended_is_given_up() -> None:
+    async def far(*words: str, **_: float) -> Completed:
+        raise TransportError("connection lost")
+
+    ending, job = ending_by(far), to_end()
+    ending.lane.put(job)
+    async with asyncio.timeout(30):
+        with pytest.raises(TransportError, match="connection lost"):
+            await ending.work()
+    assert job in ending.lane
+
+
+async def test_a_run_that_is_being_ended_is_not_forgotten_with_the_connection() -> None:
+    asked = asyncio.Event()
+
+    async def far(*words: str, **_: float) -> Completed:
+        asked.set()
+        await asyncio.Event().wait()
+        return Completed(0, b"", b"")
+
+    ending, job = ending_by(far), to_end()
+    ending.lane.put(job)
+    working = asyncio.create_task(ending.work())
+    await asked.wait()
+    working.cancel()
+    await until(lambda: job in ending.lane)
+
+
+async def test_a_run_that_was_begun_and_is_gone_has_begun() -> None:
+    async def far(*words: str, **_: float) -> Completed:
+        return Completed(0, b"0\tgone\n", b"")
+
+    ending, job = ending_by(far), to_end()
+    ending.lane.put(job)
+    working = asyncio.create_task(ending.work())
+    await until(lambda: job.state == "ended")
+    working.cancel()
+    assert job.seen.is_set()

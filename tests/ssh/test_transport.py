@@ -7,13 +7,17 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 import pytest
 from multirun_core._transport.local import LocalTransport
 from multirun_core.errors import TransportError, TransportTimeoutError
+from multirun_ssh.connect import Connector
 from multirun_ssh.errors import LoginRefusedError
+from multirun_ssh.hosts import find_hosts
+from multirun_ssh.options import Connecting
+from multirun_ssh.transport import SSHTransport
 from pools import NASTY, Pool, gone, pool_of, until
 from ssh_bed import SSHBed
 from ssh_host import USER, Host
@@ -143,6 +147,76 @@ async def test_time_out_and_cancelling_end_the_command(pool: Pool, user: str) ->
         assert (await one.run(["echo", "alive"], timeout=30)).stdout == b"alive\n"
 
 
+async def test_who_is_cancelled_while_a_command_is_being_ended_is_cancelled(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not told what had gone wrong before: it would go on with something else."""
+    ending, go_on = asyncio.Event(), asyncio.Event()
+    words = naps(pool, "4730")
+
+    async def broken() -> AsyncIterator[bytes]:
+        await until(lambda: pool.bed.hosts["node1"].processes(" ".join(words)))
+        raise ZeroDivisionError
+        yield b""
+
+    async with pool("node1") as (one,):
+        kill = one._kill
+
+        async def slowly(*about: Any) -> None:
+            ending.set()
+            await go_on.wait()
+            await kill(*about)
+
+        monkeypatch.setattr(one, "_kill", slowly)
+        task = asyncio.create_task(one.run(words, stdin=broken(), timeout=60))
+        await ending.wait()
+        task.cancel()
+        go_on.set()
+        await asyncio.wait([task], timeout=30)
+        assert task.cancelled()
+        await gone(pool.bed.hosts["node1"], words[1])
+
+
+async def test_closing_says_what_cancels_it_and_lets_go_of_all(hosts: list[Host]) -> None:
+    """Also where connecting takes its time to give up, or fails at that."""
+    begun, go_on, left = asyncio.Event(), asyncio.Event(), 0
+
+    class Slow:
+        connecting = Connecting()
+
+        def join(self) -> None: ...
+
+        async def leave(self) -> None:
+            nonlocal left
+            left += 1
+
+        async def connect(self, host: object) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await go_on.wait()
+                raise OSError("no more")
+
+    for cancelled in (True, False):
+        begun.clear()
+        go_on.clear()
+        one = SSHTransport(find_hosts("node1")[0], cast("Connector", Slow()))
+        running = asyncio.create_task(one.run(["true"], timeout=None))
+        await begun.wait()
+        closing = asyncio.create_task(one.close())
+        await asyncio.sleep(0)
+        if cancelled:
+            closing.cancel()
+            await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait([closing, running], timeout=30)
+        assert closing.cancelled() == cancelled
+        assert cancelled or closing.exception() is None
+        assert isinstance(running.exception(), OSError)
+    assert left == 2
+
+
 async def test_many_commands_share_few_sessions(pool: Pool) -> None:
     pool.bed.hosts["node1"].restart_sshd("MaxSessions 2")
     async with pool("node1") as (one,):
@@ -262,11 +336,14 @@ async def test_a_connection_that_dies_is_no_success(pool: Pool, how: str) -> Non
 
 async def test_a_short_cut_loses_nothing(pool: Pool) -> None:
     host = pool.bed.hosts["node1"]
-    async with pool("node1", silence_timeout=15) as (one,):
-        running = asyncio.create_task(one.run(["sh", "-c", "sleep 1; echo whole"], timeout=60))
-        await until(lambda: host.processes("sleep 1"))
+    go = pool.bed.shared / f"a short cut by {pool.options['transport']}"
+    words = ["sh", "-c", 'until test -e "$0"; do sleep 0.1; done; echo whole', str(go)]
+    async with pool("node1", silence_timeout=60) as (one,):
+        running = asyncio.create_task(one.run(words, timeout=100))
+        await until(lambda: host.processes(go.name))
         host.cut()
-        await asyncio.sleep(2)
+        go.touch()
+        await until(lambda: not host.processes(go.name))  # it has ended, and nobody here knows
         host.restore()
         assert (await running).stdout == b"whole\n"
 

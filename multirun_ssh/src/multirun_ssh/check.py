@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from multirun_core._staging.mirror_streams import ended
 from multirun_core._transport.base import Transport
 from multirun_core.errors import TransportError
 from multirun_core.plugins import HostReport
@@ -93,8 +94,7 @@ async def _opens_several(transport: Transport) -> bool:
         return True
     finally:
         staying.cancel()
-        with contextlib.suppress(asyncio.CancelledError, TransportError):
-            await staying
+        await ended(staying)
 
 
 def _facts(

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncssh
 from asyncssh.config import ConfigParseError
+from multirun_core._threads import heard
 from multirun_core.errors import RunnerOptionError, TransportError
 
 from multirun_ssh.errors import LoginRefusedError
@@ -233,9 +234,3 @@ async def close(connection: Connection) -> None:
             await connection.wait_closed()
     except TimeoutError:
         connection.abort()
-
-
-def heard(task: asyncio.Task[Any]) -> None:
-    """Take note of a failure: all that waited have been told, or nobody needs to know."""
-    if not task.cancelled():
-        task.exception()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multirun_core._model.run import ExitStatus
+from multirun_core._threads import heard
 from multirun_core._transport.wrapper import Event, parse_look
 
 from multirun_ssh.job import Job, is_over, read_told
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("multirun.ssh")
 
 _AT_ONCE = 64
+_COMMANDS = 2  # at once: sessions are few
 _END_SECONDS = 30.0
 _MOST_REFUSALS = 3  # of a job that nobody else asks about
+
+
+def _alike(job: Job) -> object:
+    return job.ending, job.grace
 
 
 class Ending:
@@ -32,34 +38,41 @@ class Ending:
     def __init__(self, station: Station) -> None:
         self._station = station
         self.lane = Lane(_AT_ONCE)
-        self._under_way: set[asyncio.Task[None]] = set()
 
     async def work(self) -> None:
         """End jobs, until the connection is lost; one that takes its time holds up no other."""
+        ending: set[asyncio.Task[None]] = set()
+        taking: asyncio.Task[list[Job]] | None = None
         try:
             while True:
-                jobs = await self.lane.take(lambda job: (job.ending, job.grace))
-                task = asyncio.create_task(self._end(jobs))
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
-                if len(self._under_way) > 1:  # sessions are few
-                    done, _ = await asyncio.wait(
-                        self._under_way, return_when=asyncio.FIRST_COMPLETED
-                    )
-                    for one in done:
-                        one.result()
+                if taking is None and len(ending) < _COMMANDS:
+                    taking = asyncio.create_task(self.lane.take(_alike))
+                waited: list[asyncio.Future[Any]] = [*ending, *([taking] if taking else [])]
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                for one in [one for one in ending if one.done()]:
+                    ending.discard(one)
+                    one.result()
+                if taking is not None and taking.done():
+                    task = asyncio.create_task(self._end(taking.result()))
+                    task.add_done_callback(heard)
+                    ending.add(task)
+                    taking = None
         finally:
-            for task in self._under_way:
-                task.cancel()
+            for one in ending:
+                one.cancel()
+            if taking is not None and not taking.cancel() and not taking.cancelled():
+                self._put_back(taking.result())
 
     async def _end(self, jobs: list[Job]) -> None:
         try:
             await self._end_all([job for job in jobs if job.state == "sent"])
-        except Exception:
-            for job in jobs:
-                self.lane.put(job)
-            self._station.audit.soon()  # it meets the same trouble, if it is of the connection
+        except BaseException:
+            self._put_back(jobs)
             raise
+
+    def _put_back(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            self.lane.put(job)
 
     async def _end_all(self, jobs: list[Job]) -> None:
         if not jobs:
@@ -87,6 +100,8 @@ class Ending:
             station.forget(job)
             job.finish(None)
             return
+        if state == "gone":  # its processes are known, so there were some
+            job.seen.set()
         job.end = ExitStatus(code=None, reason=job.ending, started=job.run.started)
         job.state = "ended"
         station.release(job)

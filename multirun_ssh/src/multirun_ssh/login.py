@@ -13,6 +13,7 @@ import shlex
 import stat
 from pathlib import Path
 
+from multirun_core._threads import heard
 from multirun_core._transport.base import Completed
 from multirun_core._transport.local import LocalTransport
 from multirun_core.errors import TransportError, TransportTimeoutError
@@ -86,7 +87,7 @@ class Login:
             task = None
         if task is None:
             task = self._task = asyncio.create_task(self._make())
-            task.add_done_callback(_heard)
+            task.add_done_callback(heard)
         await asyncio.shield(task)
 
     def forget(self) -> None:
@@ -113,8 +114,7 @@ class Login:
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, TransportError):
-                await task
+            await asyncio.wait([task], timeout=_ASK_SECONDS)
         if self._own is not None:
             with contextlib.suppress(TransportError):
                 await self._ask(["-S", str(self._own)], "exit")
@@ -289,11 +289,6 @@ def _directory() -> Path:
             f"{place} is not a directory of yours alone; remove it, or have its owner do so"
         )
     return place
-
-
-def _heard(task: asyncio.Task[list[str]]) -> None:
-    if not task.cancelled():
-        task.exception()
 
 
 def has_terminal() -> bool:

@@ -8,12 +8,12 @@ is a master process (ControlMaster in ssh_config(5)) which all commands go throu
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from multirun_core._staging.mirror_streams import ended
 from multirun_core._transport.base import Completed, Sink, Source, Transport
 from multirun_core._transport.local import LocalTransport
 from multirun_core._transport.shell import shell_line
@@ -138,14 +138,15 @@ class OpenSSHTransport(Transport):
                 streams.failed.result()
             done = sending.result()
         finally:
-            # First what runs there: the master holds the pipes of a client for as long as it does.
-            if not sending.done():
-                await self._end(mark, sending, streams.begun)
-                sending.cancel()
-                with contextlib.suppress(asyncio.CancelledError, TransportError):
-                    await sending
             if not streams.failed.cancel():
                 streams.failed.exception()  # now somebody has heard it
+            try:
+                # First what runs there: the master holds the pipes of a client as long as it does.
+                if not sending.done():
+                    await self._end(mark, sending, streams.begun)
+            finally:
+                sending.cancel()
+                await ended(sending)
         said, code = mark.end(done.stderr)
         if code is not None:
             return Completed(code, bytes(printed), said)
@@ -161,13 +162,13 @@ class OpenSSHTransport(Transport):
     async def _end(
         self, mark: Mark, sending: asyncio.Task[Completed], begun: asyncio.Event
     ) -> None:
-        """End what a command has started; as far as the connection allows, and bounded."""
+        """End what a command has started; as far as the connection allows, and bounded.
+
+        Whatever cancels this meanwhile must not leave the command running, and is passed on.
+        """
         task = asyncio.create_task(self._kill(mark, sending, begun))
-        # Whatever cancels this once more must not leave the command running.
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        error = task.exception()
+        await ended(task)
+        error = None if task.cancelled() else task.exception()
         if error is not None:
             _log.info("process %s on %s may still run: %s", mark.pid, self.name, error)
 

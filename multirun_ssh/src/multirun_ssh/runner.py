@@ -207,11 +207,11 @@ class SSHRunner(TaskRunner):
         pool = await self._ready_pool()
         while True:
             station = await self._place(run, pool)
-            job = order_job(run, station, self.limits(run), self._python)
             try:
+                job = order_job(run, station, self.limits(run), self._python)
                 await self.keep_handle(run, job.handle())
             except BaseException:
-                station.release(job)
+                pool.give_back(station)
                 raise
             try:
                 end = await self._see_through(station, job)

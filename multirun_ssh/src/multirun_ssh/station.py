@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multirun_core._model.run import ExitStatus
 from multirun_core._staging.mirror import Mirror, MirrorError, Stores
@@ -36,6 +35,7 @@ _log = logging.getLogger("multirun.ssh")
 LEASE_SECONDS = 45  # how long a driver may be silent where runs are to end without one
 COMMAND_SECONDS = 60.0
 HURRIED_SECONDS = 10.0  # how long anything is waited for where the user has asked twice
+STOP_SECONDS = 30.0  # for what is under way to stop: a command over there is ended first
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
 
 
@@ -132,7 +132,7 @@ class Station:
         if "/" in program and not program.startswith("/"):
             return None  # it comes with the run
         known = self._programs.get(program)
-        if known is None or (known.done() and known.exception() is not None):
+        if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
             known = asyncio.ensure_future(programs.lack(self, program, env))
             self._programs[program] = known
         try:
@@ -171,24 +171,37 @@ class Station:
             leave: whether to remove what is left there, unless runs are.
         """
         self._closing = True  # else it would connect anew, and make anew what is removed here
-        if leave and self.health.up and not self.settings.keep:
-            await self._leave(COMMAND_SECONDS if self.hurried is None else HURRIED_SECONDS)
-        elif leave and self.folder and not self.settings.keep:
-            what, why = self.mirror.base, self.health.why
-            _log.warning("%s: %s could not be removed: %s", self.name, what, why)
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait([self._keeping])
-        await self._transport.close()
+        try:
+            if leave and self.folder and not self.settings.keep:
+                await self._leave(COMMAND_SECONDS if self.hurried is None else HURRIED_SECONDS)
+        finally:
+            busy: list[asyncio.Future[Any]] = [*self._programs.values()]
+            if self._keeping is not None:
+                busy.append(self._keeping)
+            for one in busy:
+                one.cancel()
+            try:
+                if busy:
+                    seconds = STOP_SECONDS if self.hurried is None else HURRIED_SECONDS
+                    await asyncio.wait(busy, timeout=seconds)
+            finally:
+                await self._transport.close()
 
     async def _leave(self, seconds: float) -> None:
-        with contextlib.suppress(TransportError, TimeoutError):
+        why = "" if self.health.up else self.health.why or "it cannot be reached"
+        try:
             async with asyncio.timeout(seconds) as self._leaving:
                 try:
-                    await self.removing.all()
-                    await self.far("leave", self.mirror.base, self.folder)
+                    if not why:
+                        await self.removing.all()
+                        done = await self.far("leave", self.mirror.base, self.folder)
+                        why = done.said if done.code else ""
                 finally:
                     self._leaving = None
+        except (TransportError, TimeoutError) as error:
+            why = str(error) or "it took too long"
+        if why:
+            _log.warning("%s: %s could not be removed: %s", self.name, self.mirror.base, why)
 
     # For its duties.
 

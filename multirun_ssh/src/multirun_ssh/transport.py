@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Iterable, Mapping, Sequence
 
 import asyncssh
+from multirun_core._staging.mirror_streams import ended
+from multirun_core._threads import heard
 from multirun_core._transport.base import Completed, Sink, Source, Transport
 from multirun_core._transport.shell import shell_line
 from multirun_core.errors import TransportError, TransportTimeoutError
 
 from multirun_ssh.channel import Session
-from multirun_ssh.connect import Connection, Connector, close, heard, told
+from multirun_ssh.connect import CLOSE_SECONDS, Connection, Connector, close, told
 from multirun_ssh.errors import LoginRefusedError, NeverSentError
 from multirun_ssh.hosts import Host
 from multirun_ssh.login import Shared
@@ -117,11 +118,14 @@ class SSHTransport(Transport):
     async def close(self) -> None:
         """Close the connection; bounded. What runs there detached goes on."""
         task, self._connecting = self._connecting, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, TransportError):
-                await close(await task)
-        await self._connector.leave()
+        try:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task], timeout=CLOSE_SECONDS)
+                if task.done() and not task.cancelled() and task.exception() is None:
+                    await close(task.result())
+        finally:
+            await self._connector.leave()
 
     # How.
 
@@ -210,12 +214,11 @@ class SSHTransport(Transport):
             pause = min(2 * pause, 1.0)
 
     async def _end(self, connection: Connection, session: Session) -> None:
-        """End what a command has started; as far as the connection allows, and bounded."""
-        task = asyncio.create_task(self._kill(connection, session))
-        # Whatever cancels this once more must not leave the command running.
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+        """End what a command has started; as far as the connection allows, and bounded.
+
+        Whatever cancels this meanwhile must not leave the command running, and is passed on.
+        """
+        await ended(asyncio.create_task(self._kill(connection, session)))
 
     async def _kill(self, connection: Connection, session: Session) -> None:
         mark = Mark()
