@@ -23,7 +23,7 @@ for number in SIGNALS:
     # the drivers that the tests signal would not hear it.
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
-PATIENCE = 5.0  # seconds that what is being cleaned up may still take
+PATIENCE = 30.0  # seconds that what is being cleaned up may still take
 
 
 def living_children() -> dict[int, str]:

@@ -20,6 +20,9 @@ HOSTILE = [*PYTHON, str(Path(__file__).with_name("launcher_hostile.py"))]
 KINDS = ["plain", "deaf", "session", "orphan", "daemon", "unmarked", "stopped", "deep", "forker"]
 AWKWARD = "a b'c\"d$HOME;*?[x]\n`é`\\"
 
+PATIENCE = 30.0  # seconds that anything may take on a machine that is busy
+AT_ONCE = 30.0  # seconds: much less than the grace of those that are not to get it
+
 
 def marker() -> str:
     """Return an argument that no other process has."""
@@ -44,7 +47,7 @@ def descriptors(pid: int | str = "self") -> list[str]:
     return sorted(entry.name for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
-async def until(condition: Callable[[], object], bound: float = 10.0) -> None:
+async def until(condition: Callable[[], object], bound: float = PATIENCE) -> None:
     """Wait for a condition; fail where it does not come true."""
     end = time.monotonic() + bound
     while not condition():

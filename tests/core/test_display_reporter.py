@@ -213,8 +213,8 @@ async def test_a_halted_reader_halts_nobody() -> None:
                 before = time.monotonic()
                 await asyncio.sleep(0.01)
                 late = max(late, time.monotonic() - before)
-            assert late < 0.5  # the loop went on
-            assert time.monotonic() - begun < 10
+            assert late < 5  # the loop went on, however busy the machine is
+            assert time.monotonic() - begun < 30
             while any(name == "multirun-display" for name in _display_threads()):
                 await asyncio.to_thread(os.read, reading, 65536)
     finally:

@@ -219,7 +219,7 @@ def test_a_time_limit_does_not_count_waiting_in_the_queue_of_a_runner(tmp_path: 
         cmd=["sh", "-c", "test {n} != 7 || sleep 30; sleep 0.3"],
         output_path=tmp_path / "s",
         runner=Queue(),
-        timeout=1,
+        timeout=2,
         progress=False,
     )
     assert sweep.statistics.success_count == 7

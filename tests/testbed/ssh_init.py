@@ -53,7 +53,8 @@ class Host:
     def drop(self) -> str:
         """End all that is sshd: the connections die, the programs go on."""
         self.deafen()
-        self._until(lambda: not self._end(lambda pid: name_of(pid) == "sshd"))
+        # From OpenSSH 9.8 on, connections are programs of their own: sshd-session, sshd-auth.
+        self._until(lambda: not self._end(lambda pid: name_of(pid).startswith("sshd")))
         return "dropped"
 
     def end(self) -> None:
