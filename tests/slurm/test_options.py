@@ -101,7 +101,7 @@ def test_a_run_says_what_it_needs_by_its_parameters() -> None:
     ("per_run", "message"),
     [
         (lambda p: {"pack": 2}, "'pack' is nothing that a single run can ask Slurm for"),
-        (lambda p: {"mem": "much"}, "'much' is no size"),
+        (lambda p: {"mem": "much"}, "mem is 'much'"),
         (lambda p: p["missing"], "KeyError: 'missing'"),
         (lambda p: None, "per_run({'n': 1})"),
     ],

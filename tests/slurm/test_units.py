@@ -78,5 +78,8 @@ def test_bytes_are_not_taken_for_mebibytes() -> None:
         mebibytes_of("mem", 4 << 30)
     with pytest.raises(UsageError, match="mem is 0"):
         mebibytes_of("mem", 0)
-    with pytest.raises(UsageError, match="'much' is no size"):
+    with pytest.raises(UsageError, match="mem is 'much'"):
         mebibytes_of("mem", "much")
+    for size in ("1.5", 1.5, True, [4], b"4G", math.nan, "9" * 5000):
+        with pytest.raises(UsageError, match=r"mem is .* no amount of memory"):
+            mebibytes_of("mem", size)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ _TASK = re.compile(r"([1-9]\d{0,18})_(\d{1,9})\Z", re.ASCII)
 _TASKS = re.compile(r"([1-9]\d{0,18})_\[([\d,:-]+)(?:%\d+)?\]\Z", re.ASCII)
 _PRINTED_ID = re.compile(r"(?:Submitted batch job )?([1-9]\d{0,18})(?:;\S+| on cluster \S+)?\Z")
 _STEP = re.compile(r"(\d+(?:_\d+)?)(?:\.(\S+))?\Z", re.ASCII)
-_CPU = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+(?:\.\d+)?)\Z", re.ASCII)
+_CPU = re.compile(r"(?:(?:(\d{1,9})-)?(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:\.\d{1,9})?)\Z", re.ASCII)
 _RSS = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)([KMGTP]?)\Z", re.ASCII)
 _MOST_TASKS = 1 << 20
 
@@ -58,9 +58,11 @@ def submitted_id(printed: str) -> str | None:
     """Return the id of a new job from what sbatch printed; None where it printed none.
 
     It knows `--parsable` and the sentence, each with or without a cluster. Lines of a site's own
-    around it do no harm.
+    around it do no harm. A line without its end was cut off, or is still being written, and may
+    be the beginning of another job's id.
     """
-    for line in reversed(printed.splitlines()):
+    *lines, _ = printed.split("\n")
+    for line in reversed(lines):
         if match := _PRINTED_ID.match(line.strip()):
             return match[1]
     return None
@@ -127,7 +129,8 @@ def _rows(line: str) -> Iterator[QueueRow]:
     fields = line.split("|", len(QUEUE_FIELDS) - 1)
     if len(fields) < len(QUEUE_FIELDS):
         return
-    ids, state, reason, restarts, exit_code, host = (field.strip() for field in fields[:-1])
+    # One line each, for people.
+    ids, state, reason, restarts, exit_code, host = (" ".join(f.split()) for f in fields[:-1])
     if not re.fullmatch(r"[A-Z_]+", state):
         return
     for one in task_ids(ids):

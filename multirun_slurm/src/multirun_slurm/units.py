@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from datetime import timedelta
+from typing import SupportsIndex
 
 from multirun_core._model.resources import parse_size
 from multirun_core.errors import UsageError
@@ -14,6 +16,7 @@ _UNLIMITED = frozenset({"unlimited", "infinite"})
 _MIB = 1 << 20
 # No job is given that much; a number so large was meant as bytes.
 _MOST_MIB = 1 << 26
+_MOST_DIGITS = 4000  # that int() takes
 
 
 def parse_minutes(text: str) -> float | None:
@@ -55,7 +58,7 @@ def minutes_of(name: str, given: float | str | timedelta) -> int:
     elif isinstance(given, str):
         minutes = parse_minutes(given)
     else:
-        minutes = float(given)
+        minutes = float(given) if _is_number(given) else None
     if minutes is None or not 0 < minutes < math.inf:
         raise UsageError(
             f"{name} is {given!r}; it must be a time over 0: minutes, a text such as '1:30:00' or "
@@ -75,9 +78,15 @@ def mebibytes_of(name: str, given: int | str) -> int:
     Raises:
         UsageError: it is no amount over 0, or so large that bytes were meant.
     """
-    if isinstance(given, str) and not given.strip().isdecimal():
-        return -(-parse_size(given) // _MIB)
-    number = int(given)
+    number = _whole(given)
+    if number is None:
+        try:
+            return -(-parse_size(_with_unit(given)) // _MIB)
+        except UsageError:
+            raise UsageError(
+                f"{name} is {given!r}, which is no amount of memory; write a number of MiB, or "
+                "such as '500M' or '4GiB'"
+            ) from None
     if not 0 < number < _MOST_MIB:
         raise UsageError(
             f"{name} is {given!r}; a number means MiB here, as for sbatch, and must be between 1 "
@@ -94,3 +103,22 @@ def minutes_text(minutes: float) -> str:
     days, rest = divmod(seconds, 86400)
     clock = f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}"
     return f"{days}-{clock}" if days else clock
+
+
+def _is_number(given: object) -> bool:
+    return hasattr(given, "__float__") and not isinstance(given, bool)
+
+
+def _whole(given: object) -> int | None:
+    """Return a whole number, that of a text without a unit too; None for all else."""
+    if isinstance(given, str):
+        text = given.strip()
+        return int(text) if len(text) <= _MOST_DIGITS and text.isdecimal() else None
+    if isinstance(given, bool) or not isinstance(given, SupportsIndex):
+        return None
+    return operator.index(given)
+
+
+def _with_unit(given: object) -> str:
+    """Return a text that has a unit; without one, sizes would be bytes."""
+    return given if isinstance(given, str) and re.search("[A-Za-z]", given) else ""
