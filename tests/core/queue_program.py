@@ -111,7 +111,8 @@ def status(home: Path, *ids: str) -> None:
     with contextlib.suppress(OSError):
         lie = (home / "lie").read_text().strip()
     for job in ids:
-        tell(home / "jobs" / job, lie)
+        if (home / "jobs" / job).exists():  # of others it says nothing
+            tell(home / "jobs" / job, lie)
 
 
 def find(home: Path, name: str) -> None:

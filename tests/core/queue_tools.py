@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -30,21 +31,21 @@ class Queue(CommandScheduler):
         return [sys.executable, "-S", PROGRAM, str(self.home), *words]
 
     def script(self, job: Job) -> str:
-        return f"mr_task=$1 mr_restart=$2\n{job.body}"
+        return f"mr_task=${{1:-0}} mr_restart=${{2:-0}}\n{job.body}"
 
     def submit(self, job: Job, script: str) -> Sequence[str]:
         return self._command("submit", job.name, str(job.tasks or 1), script)
 
     def job_id(self, printed: str) -> str | None:
-        word, _, number = printed.strip().partition(" ")
-        return number if word == "job" and number else None
+        match = re.fullmatch(r"job (\d+)\n", printed)
+        return match[1] if match else None
 
     def refusal(self, code: int, printed: str, complained: str) -> Refusal:
         return Refusal(
-            message=complained.strip().rpartition("\n")[2] or f"exit status {code}",
+            message=" ".join(complained.split()) or f"exit status {code}",
             transient="at the moment" in complained,
             crowded="too many" in complained,
-            unknown=code == 0,
+            unknown=code <= 0,
         )
 
     def status(self, ids: Sequence[str]) -> Sequence[str]:
@@ -53,14 +54,19 @@ class Queue(CommandScheduler):
     def states(self, printed: str) -> Mapping[str, JobState]:
         found: dict[str, JobState] = {}
         phases: dict[str, Any] = {"RUNNING": "running", "WAITING": "waiting"}
-        for line in printed.splitlines():
+        *lines, rest = printed.split("\n")
+        if rest:
+            raise ValueError(f"cut off: {rest!r}")
+        for line in lines:
             job, task, word, restarts, name, why = line.split(" ", 5)
+            if not (job.isdecimal() and task.isdecimal() and restarts.isdecimal()):
+                raise ValueError(line)
             state = JobState(
                 phase=phases.get(word, "ended"),
                 word=word,
                 name=name,
-                reason=None if word in phases or word == "ENDED" else word.lower(),
-                message=why or None,
+                reason=word.lower() if word in ("NODE_FAIL", "LAUNCH", "CANCELLED") else None,
+                message=" ".join(why.split()) or None,
                 hopeless=why.startswith("never"),
                 doubtful=why.startswith("perhaps"),
                 restarts=int(restarts),
@@ -74,7 +80,8 @@ class Queue(CommandScheduler):
         return self._command("find", name)
 
     def found(self, printed: str, name: str) -> Sequence[str]:
-        return list(dict.fromkeys(line.split(" ")[0] for line in printed.splitlines()))
+        told = self.states(printed).items()
+        return list(dict.fromkeys(key.partition("_")[0] for key, s in told if s.name == name))
 
     def cancel(self, ids: Sequence[str]) -> Sequence[str]:
         return self._command("cancel", *ids)

@@ -1,4 +1,7 @@
-"""The conformance kit against jobs of a queue system, a small one that runs real processes."""
+"""The conformance kit against jobs of a queue system, a small one that runs real processes.
+
+What checks its commands is in `test_kit_catches_schedulers.py`.
+"""
 
 from __future__ import annotations
 

@@ -13,9 +13,11 @@ ROOT = Path(__file__).parents[2]
 KIT = ROOT / "multirun_core" / "src" / "multirun_core" / "testing"
 PAGE = ROOT / "docs" / "plugins" / "conformance.md"
 BEGIN, END = "<!-- checks -->\n", "<!-- end of checks -->\n"
-# In the order in which `RunnerConformance` has them, which is that of its base classes' bases.
+# In the order in which `RunnerConformance` and `SchedulerConformance` have them, which is that of
+# their base classes' bases.
 MODULES = ("contract", "execution", "sweeping", "ending", "tidiness", "faults_driver")
 MODULES += ("faults_tree", "faults_results", "faults_programs", "faults_disk")
+MODULES += ("scheduler_commands", "scheduler_outputs", "scheduler_live")
 
 
 def checks(kind: ast.ClassDef) -> list[str]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 
-from multirun_core.testing import RunnerConformance
-from multirun_core.testing.declared import Declared
+from multirun_core.testing import (
+    Declared,
+    DeclaredScheduler,
+    RunnerConformance,
+    SchedulerConformance,
+)
 
 from multirun_core import AbstractRunner, ExitStatus, TaskRunner, plugins
 
@@ -16,26 +20,30 @@ from .pages import ROOT
 CONTRACT = (ROOT / "docs" / "plugins" / "contract.md").read_text()
 
 
-def kit_checks() -> set[str]:
-    return {name for name in dir(RunnerConformance) if name.startswith("test_")}
+def kit_checks(kit: type = RunnerConformance) -> set[str]:
+    return {name for name in dir(kit) if name.startswith("test_")}
 
 
 def test_the_list_of_checks_is_that_of_the_kit() -> None:
     listed = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
     assert listed == listing(), "run tests/docs/kit_list.py"
     names = re.findall(r"^- ([^(\n]+?)(?: \(`.*)?$", listed, re.MULTILINE)
-    assert {"test_" + name.replace(" ", "_") for name in names} == kit_checks()
+    found = ["test_" + name.replace(" ", "_") for name in names]
+    assert sorted(found) == sorted([*kit_checks(), *kit_checks(SchedulerConformance)])
     assert len(kit_checks()) > 100, "the page says so"
+    assert len(kit_checks(SchedulerConformance)) > 30, "the page says so"
 
 
 def test_the_page_about_the_kit_names_what_an_author_declares() -> None:
     text = PAGE.read_text()
-    declared = [name for name in inspect.get_annotations(Declared) if not name.startswith("_")]
-    assert {"slots_option", "ends_whole_trees"} <= set(declared)
-    assert not [name for name in declared if f"| `{name}` |" not in text]
-    defaults = r"^\| `(\w+)` \| `(True|None|1\.0|2000|\"\w+\"|\(\))`"
+    runners, queues = text.split("\n## Queue systems\n")
+    for kind, part in ((Declared, runners), (DeclaredScheduler, queues)):
+        declared = [name for name in inspect.get_annotations(kind) if not name.startswith("_")]
+        assert {"slots_option", "can_submit"} & set(declared)
+        assert not [name for name in (*declared, "time_scale") if f"| `{name}` |" not in part]
+    defaults = r"^\| `(\w+)` \| `(True|None|1\.0|2000|\"\w+\"|\(\)|\{\})`"
     for name, default in re.findall(defaults, text, re.MULTILINE):
-        value = getattr(Declared, name)
+        value = getattr(Declared if hasattr(Declared, name) else DeclaredScheduler, name)
         assert repr(value).replace("'", '"') == default, name
 
 

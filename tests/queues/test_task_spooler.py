@@ -15,9 +15,8 @@ from typing import Any, ClassVar
 
 import guardian
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from multirun_core.testing import RunnerConformance
+from multirun_core.testing import RunnerConformance, SchedulerConformance
+from multirun_core.testing.promises import required_by
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,6 +84,36 @@ class TestTaskSpooler(RunnerConformance):
         return spooler.TaskSpoolerRunner(**(fast | options))
 
 
+HEADER = "ID   State      Output               E-Level  Times(r/u/s)   Command [run=1/4]\n"
+LIST = HEADER + (
+    "4    running    /tmp/ts-out.uC6QmE                           [multirun-0a1b2c]sh /s/script\n"
+    "12   queued     (file)                                       [multirun-0a1b2c3]sh /t/script\n"
+    "7    queued     (file)                                       sleep 300\n"
+    "3    finished   /tmp/ts-out.mkx6pK   0        0.00/0.00/0.00 [multirun-3c4d]sh /u/script\n"
+    "5    skipped    (no output)                                  [multirun-9f]sh /v/script\n"
+)
+
+
+class TestScheduler(SchedulerConformance):
+    printed_by_submit: ClassVar = {"4\n": "4", "1234\n": "1234"}
+    printed_by_status: ClassVar = {
+        HEADER: {},
+        LIST: {"4": "running", "12": "waiting", "3": "ended", "5": "ended"},
+    }
+    printed_by_find: ClassVar = {
+        LIST: {"multirun-0a1b2c": ["4"], "multirun-0a1b2c3": ["12"], "multirun-9f": ["5"]}
+    }
+
+    @pytest.fixture(autouse=True)
+    def _own_queue(self, request: pytest.FixtureRequest, spooler: ModuleType) -> None:
+        self.spooler = spooler
+        if "can_submit" in required_by(request.function):
+            request.getfixturevalue("queue")
+
+    def make_scheduler(self) -> Any:
+        return self.spooler.TaskSpooler()
+
+
 def test_the_real_list_is_read(queue: Path, spooler: ModuleType) -> None:
     scheduler = spooler.TaskSpooler()
     assert scheduler.states(tsp("-l")) == {}
@@ -109,16 +138,3 @@ def test_the_real_list_is_read(queue: Path, spooler: ModuleType) -> None:
         time.sleep(0.05)
     (ended,) = scheduler.states(tsp("-l")).values()
     assert ended.message == "tsp says finished, -1"
-
-
-def test_what_is_no_list_is_refused(spooler: ModuleType) -> None:
-    with pytest.raises(ValueError, match="this is no list"):
-        spooler.TaskSpooler().states("c: cannot connect to the server\n")
-
-
-@given(st.text(), st.text(), st.integers(-9, 255))
-def test_nothing_breaks_it(spooler: ModuleType, text: str, more: str, code: int) -> None:
-    scheduler = spooler.TaskSpooler()
-    scheduler.states(f"ID {text}")
-    scheduler.job_id(text)
-    assert scheduler.refusal(code, text, more).message

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from login_node import LoginNode
-from multirun_core.testing import RunnerConformance
+from multirun_core.testing import RunnerConformance, SchedulerConformance
+from multirun_core.testing.promises import required_by
+from multirun_slurm.options import JobOptions
 from multirun_slurm.runner import SlurmRunner
+from multirun_slurm.scheduler import SlurmScheduler
 from slurm_cluster import SlurmCluster
+
+CORPUS = Path(__file__).parent / "corpus"
+REAL = CORPUS / "22.05"
+JOBS = dict(line.split() for line in (REAL / "jobs.txt").read_text().splitlines())
 
 
 class OnSlurm(RunnerConformance):
@@ -65,3 +73,60 @@ class TestSlurmLogin(OnSlurm):
 
     def make_runner(self, **options: Any) -> SlurmRunner:
         return super().make_runner(**(self.login | options))
+
+
+class TestSlurmScheduler(SchedulerConformance):
+    """The commands, and what is read from them."""
+
+    time_scale: ClassVar[float] = 3.0
+    printed_by_submit: ClassVar = {
+        (REAL / "sbatch.txt").read_text(): "27",
+        (REAL / "sbatch-parsable.txt").read_text(): "28",
+        "18;cluster\n": "18",
+        "Submitted batch job 19 on cluster big\n": "19",
+        "Your project has used 80 %\n4711\n": "4711",
+    }
+    printed_by_status: ClassVar = {
+        (REAL / "squeue.txt").read_text(): {
+            JOBS["completed"]: "ended",
+            JOBS["preempted"]: "ended",
+            JOBS["requeued"]: "waiting",
+            JOBS["suspended"]: "running",
+        },
+        "": {},
+        (CORPUS / "manuals" / "squeue.txt").read_text(): {
+            "1200_0": "running",
+            "1200_8": "waiting",
+            "1202": "waiting",
+        },
+    }
+    printed_by_find: ClassVar = {
+        "": {"multirun-a": []},
+        (CORPUS / "manuals" / "squeue.txt").read_text(): {"multirun-a": ["1200"]},
+    }
+    printed_by_account: ClassVar = {
+        (REAL / "sacct.txt").read_text(): {JOBS["failed"]: "ended", JOBS["timeout"]: "ended"}
+    }
+    refused: ClassVar = {
+        "partition": ["", "a\nb", ["a", "\x07"]],
+        "constraint": [" "],
+        "time": [0, -5, True, [60], "soon", "1:2:3:4"],
+        "mem": [0, 1.5, True, [4], "much", "4 parsecs", 1 << 40],
+        "mem_per_cpu": ["x"],
+        "cpus_per_task": [0, 1.5, True, "2"],
+        "gpus": [0],
+        "nodes": [-1],
+        "ntasks": ["many"],
+        "sbatch_args": ["--mem=1", ["--array=0-9"], ["-o", "x"], ["--wra=id"]],
+    }
+
+    @pytest.fixture(autouse=True)
+    def _on_the_cluster(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if "can_submit" in required_by(request.function):
+            for name, value in request.getfixturevalue("slurm").env.items():
+                monkeypatch.setenv(name, value)
+
+    def make_scheduler(self, **options: Any) -> SlurmScheduler:
+        return SlurmScheduler(JobOptions(**({"mem": "50M"} | options)))

@@ -184,21 +184,6 @@ class KitBase(Declared):
 
     # Waiting and looking.
 
-    def wait_until(self, condition: Callable[[], _T], what: str, seconds: float = 20.0) -> _T:
-        """Return what `condition` does once that is true; fail after so many seconds, scaled.
-
-        Args:
-            condition: what is asked, again and again.
-            what: what is waited for, for the message.
-            seconds: how long.
-        """
-        __tracebackhide__ = True
-        deadline = time.monotonic() + self.patience(seconds)
-        while not (value := condition()):
-            promise(time.monotonic() < deadline, what, f"not within {self.patience(seconds):g} s")
-            time.sleep(0.005)
-        return value
-
     async def until(
         self,
         condition: Callable[[], _T],
@@ -240,13 +225,6 @@ class KitBase(Declared):
         return found
 
     # Fixtures.
-
-    @pytest.fixture
-    def hostile_path(self, tmp_path: Path) -> Path:
-        """A new directory with a name of spaces, quotes, `$`, `;`, globs, newline and unicode."""
-        path = tmp_path / HOSTILE
-        path.mkdir()
-        return path
 
     @pytest.fixture(autouse=True)
     def _in_the_kit(

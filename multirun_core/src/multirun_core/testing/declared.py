@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from multirun_core.testing.waiting import Waits
+
 if TYPE_CHECKING:
     from multirun_core._runners.base import AbstractRunner
 
 
-class Declared:
+class Declared(Waits):
     """What an author declares of a runner.
 
     Only `make_runner` must be written. It is also called in other processes: instance attributes,
@@ -47,7 +49,6 @@ class Declared:
 
     slots_option: ClassVar[str | None] = "max_parallel"
     grace_option: ClassVar[str | None] = "grace"
-    time_scale: ClassVar[float] = 1.0
     many: ClassVar[int] = 2000
     python: ClassVar[str] = sys.executable
     hook_module: ClassVar[str | None] = None
@@ -90,7 +91,3 @@ class Declared:
     def grace(self, seconds: float) -> dict[str, Any]:
         """Return the options for so much time between TERM and KILL; none where not to be had."""
         return {} if self.grace_option is None else {self.grace_option: seconds}
-
-    def patience(self, seconds: float) -> float:
-        """Return how long to wait for what takes so many seconds on this machine at worst."""
-        return seconds * self.time_scale

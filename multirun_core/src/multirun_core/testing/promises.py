@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from multirun_core._model.run import Run
-    from multirun_core.testing.base import KitBase
 
 _Check = TypeVar("_Check", bound=Callable[..., Any])
 _REQUIRED = "multirun_required"
+
+
+class Declares(Protocol):
+    """What says of itself to which checks it applies."""
+
+    def why_not(self, capability: str) -> str | None:
+        """Return why checks that need a capability do not apply; None where they do."""
+        ...
+
 
 HOSTILE = "a 'b' \"c\" $HOME `id`; {n} #&|<>(*)?[x]~!\\ %s\nnext \u00e9\u4e16\U0001f600 -rf"
 """A name with all that shells, globs, formats and careless parsers fall for."""
@@ -40,16 +48,17 @@ def expect(seen: object, wanted: object, promised: str) -> None:
 
 
 def requires(*capabilities: str) -> Callable[[_Check], _Check]:
-    """Mark a check that applies only to runners with all these capabilities.
+    """Mark a check that applies only to runners or schedulers with all these capabilities.
 
     Args:
-        capabilities: names of attributes of `Declared`; "slots_option" stands for having one.
-            "shares_files" stands for runs that see the files of this machine while they run.
+        capabilities: names of attributes of `Declared` or `DeclaredScheduler`; "slots_option"
+            stands for having one, "shares_files" for runs that see the files of this machine
+            while they run.
     """
 
     def mark(check: _Check) -> _Check:
         @functools.wraps(check)
-        def wrapper(self: KitBase, *args: Any, **keywords: Any) -> Any:
+        def wrapper(self: Declares, *args: Any, **keywords: Any) -> Any:
             __tracebackhide__ = True
             for capability in capabilities:
                 reason = self.why_not(capability)

@@ -62,7 +62,8 @@ class JobState:
         reason: of one that has ended, the `Run.reason` that follows where a run of it left no
             record: "out_of_memory", "timeout", "node_fail", "preempted", "cancelled", "launch";
             None where the queue system knows nothing special.
-        message: why it waits, or why it ended, in plain words; None where there is no need.
+        message: why it waits, or why it ended, in one line of plain words; None where there is no
+            need.
         host: the node it runs or ran on.
         hopeless: of one that waits: whether it cannot ever start as things are.
         doubtful: of one that waits: whether it may do so for ever, as far as is known.
@@ -127,7 +128,12 @@ class CommandScheduler(ABC):
 
     @abstractmethod
     def job_id(self, printed: str) -> str | None:
-        """Read the id of the new job from what the submit command printed; None where none is."""
+        """Read the id of the new job from what the submit command printed.
+
+        Returns:
+            None where there is none, or where what is there may have been cut off: the beginning
+            of an id can be the id of another job.
+        """
 
     @abstractmethod
     def refusal(self, code: int, printed: str, complained: str) -> Refusal:
@@ -137,6 +143,9 @@ class CommandScheduler(ABC):
             code: its exit status; negative for a signal.
             printed: its standard output.
             complained: its standard error.
+
+        Returns:
+            `unknown` is true of an exit status of 0 or below, after which there may be a job.
         """
 
     @abstractmethod
@@ -156,7 +165,8 @@ class CommandScheduler(ABC):
             do no harm.
 
         Raises:
-            ValueError: it is not what that command prints; nothing of it is believed.
+            ValueError: it is not what that command prints, or it was cut off; nothing of it is
+                believed.
         """
 
     @abstractmethod
@@ -169,7 +179,11 @@ class CommandScheduler(ABC):
 
     @abstractmethod
     def found(self, printed: str, name: str) -> Sequence[str]:
-        """Read the ids of jobs of that name; each array once."""
+        """Read the ids of jobs of that name, and of no longer one; each array once.
+
+        Raises:
+            ValueError: it is not what that command prints, or it was cut off.
+        """
 
     @abstractmethod
     def cancel(self, ids: Sequence[str]) -> Sequence[str]:
