@@ -23,6 +23,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = [
     ["errors"],
     ["_threads"],
+    ["_waiting"],
     ["_model"],
     ["_inrun"],
     ["_transport"],
