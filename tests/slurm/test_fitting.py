@@ -15,8 +15,8 @@ from multirun_core._runners.scheduler.submission import Demand
 from multirun_core.errors import SubmitError, UsageError
 from multirun_slurm.arguments import effective, scaled
 from multirun_slurm.fitting import check, chosen, default_memory, longest
+from multirun_slurm.job import JobOptions
 from multirun_slurm.limits import Answers, Limits, read_partitions
-from multirun_slurm.options import JobOptions
 from multirun_slurm.runner import SlurmRunner
 from multirun_slurm.scheduler import SlurmScheduler
 from slurm_cluster import SlurmCluster, wait_until

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multirun_core.errors import UsageError
 from multirun_slurm.fitting import check
+from multirun_slurm.job import JobOptions
 from multirun_slurm.limits import Answers, Limits, Nodes, Partition, read_partitions
-from multirun_slurm.options import JobOptions
 from multirun_slurm.scheduler import SlurmScheduler
 from slurm_cluster import ClusterOptions, SlurmCluster, wait_until
 

@@ -15,7 +15,8 @@ from multirun_core._sweep.choosing import choose_runner
 from multirun_core.errors import RunnerOptionError, UsageError
 from multirun_core.plugins import RunnerSpec
 from multirun_slurm.arguments import scaled
-from multirun_slurm.options import JobOptions, SlurmOptions, sbatch_arguments
+from multirun_slurm.job import JobOptions, sbatch_arguments
+from multirun_slurm.options import SlurmOptions
 from multirun_slurm.signature import options_from
 
 from multirun_core import multirun

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multirun_core._runners.scheduler.command import Job
+from multirun_slurm.job import JobOptions
 from multirun_slurm.limits import PARTITIONS, read_partitions
-from multirun_slurm.options import JobOptions
 from multirun_slurm.scheduler import SlurmScheduler
 from multirun_slurm.script import UNREACHABLE, arguments, directive, render
 from slurm_cluster import SlurmCluster, wait_until

@@ -10,7 +10,7 @@ from typing import Any
 
 from multirun_core.errors import UsageError
 
-from multirun_slurm.options import MIB, JobOptions
+from multirun_slurm.job import MIB, JobOptions
 from multirun_slurm.units import mebibytes_of, parse_minutes
 
 _SHORT = {

@@ -10,8 +10,8 @@ from multirun_core._model.resources import Resources
 from multirun_core.errors import UsageError
 
 from multirun_slurm.arguments import effective, leaves_memory
+from multirun_slurm.job import JobOptions
 from multirun_slurm.limits import Limits, Nodes, Partition
-from multirun_slurm.options import JobOptions
 from multirun_slurm.units import mebibytes_of, minutes_text
 
 _MIB = 1 << 20

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from multirun_slurm.options import JobOptions
+from multirun_slurm.job import JobOptions
 from multirun_slurm.parse import parse_config, parse_records, parse_table
 from multirun_slurm.units import minutes_text, parse_minutes
 from multirun_slurm.variables import plain

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from multirun_core._model.run import Run
 
-    from multirun_slurm.options import JobOptions
+    from multirun_slurm.job import JobOptions
 
 _log = logging.getLogger("multirun.runner")
 

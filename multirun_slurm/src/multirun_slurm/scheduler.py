@@ -8,7 +8,7 @@ from typing import ClassVar
 from multirun_core._runners.scheduler.command import CommandScheduler, Job, JobState, Refusal
 
 from multirun_slurm import parse, refusals
-from multirun_slurm.options import JobOptions
+from multirun_slurm.job import JobOptions
 from multirun_slurm.reasons import waiting
 from multirun_slurm.script import UNREACHABLE, arguments, render
 from multirun_slurm.variables import plain

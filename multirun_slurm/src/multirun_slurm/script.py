@@ -9,7 +9,7 @@ from dataclasses import replace
 from multirun_core._model.resources import Resources
 from multirun_core._runners.scheduler.command import Job
 
-from multirun_slurm.options import JobOptions, sbatch_arguments
+from multirun_slurm.job import JobOptions, sbatch_arguments
 
 UNREACHABLE = 74
 """Exit status of a job whose node does not see the directory of its submission (EX_IOERR)."""

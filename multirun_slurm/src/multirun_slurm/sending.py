@@ -15,7 +15,7 @@ from multirun_core.errors import UsageError
 
 from multirun_slurm.arguments import effective
 from multirun_slurm.fitting import chosen
-from multirun_slurm.options import JobOptions
+from multirun_slurm.job import JobOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
