@@ -4,8 +4,8 @@ Its jobs are real processes that outlive who submitted them. Faults are files in
 holds how many calls of it fail from now on; `slow-VERB` how many seconds each takes, and how many
 calls if not all do; `forget` makes the status command know nothing; `lie` holds what it says of
 each job instead: a word, how often it was started anew, and why it waits. With `hold` jobs that
-come now never start; `limit` holds how many tasks may be there; with `slow-answer` and `no-answer`
-a job is accepted, and that is said late, or never.
+come now never start; `lie-JOB` and `hold-JOB` are about one job alone. `limit` holds how many tasks
+may be there; with `slow-answer` and `no-answer` a job is accepted, and that is said late, or never.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def submit(home: Path, name: str, tasks: str, script: str) -> None:
         number += 1
     (job / "name").write_text(name)
     for task in range(int(tasks)):
-        if (home / "hold").exists():
+        if (home / "hold").exists() or (home / f"hold-{number}").exists():
             (job / f"task-{task}").write_text(WAITING)
             continue
         with (job / "out").open("ab") as out:
@@ -107,12 +107,14 @@ def tell(job: Path, lie: str | None = None) -> None:
 def status(home: Path, *ids: str) -> None:
     if (home / "forget").exists():
         return
-    lie = None
-    with contextlib.suppress(OSError):
-        lie = (home / "lie").read_text().strip()
     for job in ids:
-        if (home / "jobs" / job).exists():  # of others it says nothing
-            tell(home / "jobs" / job, lie)
+        if not (home / "jobs" / job).exists():
+            continue  # of others it says nothing
+        lie = None
+        for path in (home / "lie", home / f"lie-{job}"):
+            with contextlib.suppress(OSError):
+                lie = path.read_text().strip()
+        tell(home / "jobs" / job, lie)
 
 
 def find(home: Path, name: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from multirun_core._sweep import segment
+import pytest
+from multirun_core._sweep import abandoned, segment
 from multirun_core._sweep.layout import JOURNAL
 
-from multirun_core import AbstractRunner, Run, RunStatistics
+from multirun_core import AbstractRunner, Run, RunStatistics, Sweep, TaskRunner
 
 # Leaves a mark for each execution and posts twice its parameter, as any language could.
 PROGRAM = [
@@ -35,6 +37,37 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
         assert time.monotonic() < deadline, f"waited {seconds} s for {condition}"
         time.sleep(0.005)
     return value
+
+
+class InThread:
+    """A sweep that goes on in a thread while the test breaks something."""
+
+    def __init__(self, work: Callable[[], Sweep]) -> None:
+        self._sweeps: list[Sweep] = []
+        self._errors: list[BaseException] = []
+
+        def carry_out() -> None:
+            try:
+                self._sweeps.append(work())
+            except BaseException as error:
+                self._errors.append(error)
+
+        self._thread = threading.Thread(target=carry_out, daemon=True)
+        self._thread.start()
+
+    def result(self, within: float) -> Sweep:
+        """Return what it comes to in so many seconds."""
+        self._thread.join(within)
+        assert not self._thread.is_alive(), "the sweep does not come to its end"
+        if self._errors:
+            raise self._errors[0]
+        return self._sweeps[0]
+
+
+def remake_by(monkeypatch: pytest.MonkeyPatch, make: Callable[[], TaskRunner]) -> None:
+    """Choose what the runner of a sweep is made anew as, where an earlier driver has died."""
+    record = {"name": "made", "options": {}}
+    monkeypatch.setattr(abandoned, "runner_of", lambda *_: (make(), record))
 
 
 def events(root: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from multirun_core._cli import cancel as cancel_command
 from multirun_core._sweep import abandoned
-from sweeps import events, wait_until
+from sweeps import InThread, events, remake_by, wait_until
 
 from multirun_core import BackendError, ExitStatus, Run, Sweep, TaskRunner, multirun, multirunAsync
 
@@ -69,15 +69,44 @@ CMD = [
 ]
 
 
+def calling(root: Path, runner: TaskRunner, **more: Any) -> dict[str, Any]:
+    return {
+        "runs": [{"n": n} for n in range(3)],
+        "cmd": CMD,
+        "output_path": root,
+        "runner": runner,
+        "resume": True,
+        "progress": False,
+        **more,
+    }
+
+
 def call(root: Path, runner: TaskRunner | None = None) -> Sweep:
-    return multirun(
-        runs=[{"n": n} for n in range(3)],
-        cmd=CMD,
-        output_path=root,
-        runner=runner or Detached(max_parallel=2),
-        resume=True,
-        progress=False,
-    )
+    return multirun(**calling(root, runner or Detached(max_parallel=2)))
+
+
+def sweeping(call: dict[str, Any]) -> asyncio.Future[Sweep]:
+    return asyncio.ensure_future(multirunAsync(**call))
+
+
+def finished(root: Path) -> list[Any]:
+    """Let the runs end, carry on with their sweep, and return its results."""
+    (root / "go").touch()
+    return call(root).results
+
+
+def marks(root: Path) -> list[str]:
+    """Return what each run has left of the attempts that began."""
+    return [path.read_text() for path in root.glob("runs/*/began")]
+
+
+def statuses(root: Path) -> list[str]:
+    return [run.status for run in Sweep.open(root).runs]
+
+
+def left(root: Path) -> list[int | None]:
+    """Return which runs of an earlier driver may go on."""
+    return [run.index for run in abandoned.left_running(root)]
 
 
 def killed_driver(root: Path) -> None:
@@ -98,29 +127,30 @@ def killed_driver(root: Path) -> None:
         driver.wait()
 
 
-def test_a_run_that_lives_is_adopted_and_not_started_again(tmp_path: Path) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return the directory of a sweep whose driver was killed while two of its runs went on."""
+    killed_driver(tmp_path / "s")
+    return tmp_path / "s"
+
+
+def test_a_run_that_lives_is_adopted_and_not_started_again(root: Path) -> None:
     (root / "go").touch()
     sweep = call(root)
     assert sweep.results == [1, 1, 1]
     assert [run.attempts for run in sweep.runs] == [1, 1, 1]
-    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+    assert marks(root) == ["1\n"] * 3
     assert [run.attempts for run in Sweep.open(root).runs] == [1, 1, 1]
 
 
-def test_one_that_ended_while_nobody_looked_is_adopted_too(tmp_path: Path) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_one_that_ended_while_nobody_looked_is_adopted_too(root: Path) -> None:
     (root / "go").touch()
     wait_until(lambda: len(list(root.glob("runs/*/ended"))) == 2)
     assert call(root).results == [1, 1, 1]
-    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+    assert marks(root) == ["1\n"] * 3
 
 
-def test_one_that_is_gone_without_a_trace_is_executed_again(tmp_path: Path) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_one_that_is_gone_without_a_trace_is_executed_again(root: Path) -> None:
     handles = [event["handle"] for event in events(root) if event["event"] == "handle"]
     for handle in handles:
         os.killpg(handle["pid"], signal.SIGKILL)
@@ -145,15 +175,7 @@ def test_one_that_could_not_be_ended_is_as_it_was(tmp_path: Path) -> None:
     root = tmp_path / "s"
 
     async def interrupted() -> None:
-        sweep = asyncio.ensure_future(
-            multirunAsync(
-                runs=[{"n": n} for n in range(3)],
-                cmd=CMD,
-                output_path=root,
-                runner=OutOfReach(max_parallel=2),
-                progress=False,
-            )
-        )
+        sweep = sweeping(calling(root, OutOfReach(max_parallel=2)))
         while len(list(root.glob("runs/*/began"))) < 2:
             await asyncio.sleep(0.01)
         sweep.cancel()
@@ -161,13 +183,12 @@ def test_one_that_could_not_be_ended_is_as_it_was(tmp_path: Path) -> None:
         assert sweep.cancelled()
 
     asyncio.run(interrupted())
-    states = [run.status for run in Sweep.open(root).runs]
-    assert states == ["pending", "pending", "skipped"]
-    assert [run.index for run in abandoned.left_running(root)] == [0, 1]
+    assert statuses(root) == ["pending", "pending", "skipped"]
+    assert left(root) == [0, 1]
     (root / "go").touch()
     sweep = call(root)
     assert sweep.results == [1, 1, 1]
-    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+    assert marks(root) == ["1\n"] * 3
 
 
 class HandedOver(Detached):
@@ -188,49 +209,27 @@ class NeverOpen(Detached):
         await asyncio.Event().wait()
 
 
-def test_runs_that_nobody_came_to_look_for_are_left_as_they_are(tmp_path: Path) -> None:
+def test_runs_that_nobody_came_to_look_for_are_left_as_they_are(root: Path) -> None:
     """The next driver is interrupted while it connects: it has not ended anything."""
-    root = tmp_path / "s"
-    killed_driver(root)
 
     async def interrupted() -> None:
-        runner = NeverOpen(max_parallel=2)
-        sweep = asyncio.ensure_future(
-            multirunAsync(
-                runs=[{"n": n} for n in range(3)],
-                cmd=CMD,
-                output_path=root,
-                runner=runner,
-                resume=True,
-                progress=False,
-            )
-        )
+        sweep = sweeping(calling(root, NeverOpen(max_parallel=2)))
         await asyncio.wait([sweep], timeout=0.5)
         sweep.cancel()
         await asyncio.wait([sweep])
 
     asyncio.run(interrupted())
-    assert [run.index for run in abandoned.left_running(root)] == [0, 1]
-    (root / "go").touch()
-    assert call(root).results == [1, 1, 1]
-    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+    assert left(root) == [0, 1]
+    assert finished(root) == [1, 1, 1]
+    assert marks(root) == ["1\n"] * 3
 
 
-def test_runs_that_are_not_asked_for_are_left_as_they_are(tmp_path: Path) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_runs_that_are_not_asked_for_are_left_as_they_are(root: Path) -> None:
     threading.Timer(0.5, (root / "go").touch).start()
-    multirun(
-        runs=[{"n": n} for n in range(3)],
-        cmd=CMD,
-        output_path=root,
-        runner=Detached(max_parallel=2),
-        rerun=[2],
-        progress=False,
-    )
-    assert [run.index for run in abandoned.left_running(root)] == [0, 1]
+    multirun(**calling(root, Detached(max_parallel=2), rerun=[2], resume=False))
+    assert left(root) == [0, 1]
     assert call(root).results == [1, 1, 1]
-    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+    assert marks(root) == ["1\n"] * 3
 
 
 def test_a_handle_of_a_further_try_is_found_though_the_run_had_failed(tmp_path: Path) -> None:
@@ -247,7 +246,7 @@ def test_a_handle_of_a_further_try_is_found_though_the_run_had_failed(tmp_path: 
 
     async def let_go() -> None:
         runner = HandedOver()
-        sweep = asyncio.ensure_future(multirunAsync(**one, runner=runner))
+        sweep = sweeping({**one, "runner": runner})
         while not list(root.glob("runs/*/began")):
             await asyncio.sleep(0.01)
         runner.letting_go = True
@@ -255,7 +254,7 @@ def test_a_handle_of_a_further_try_is_found_though_the_run_had_failed(tmp_path: 
         await asyncio.wait([sweep])
 
     asyncio.run(let_go())
-    assert [run.index for run in abandoned.left_running(root)] == [0]
+    assert left(root) == [0]
     (root / "go").touch()
     done = multirun(**one, runner=Detached())
     assert (done.results, done.runs[0].attempts) == ([2], 2)
@@ -267,18 +266,15 @@ class Forgetful(Detached):
         return run.handle["no such thing"]
 
 
-def test_a_run_that_cannot_be_looked_for_is_given_no_end(tmp_path: Path) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_a_run_that_cannot_be_looked_for_is_given_no_end(root: Path) -> None:
     with pytest.raises(BackendError, match="may go on, and cannot be found again"):
         call(root, Forgetful(max_parallel=2))
-    assert {0, 1} <= {run.index for run in abandoned.left_running(root)}
-    (root / "go").touch()
-    assert call(root).results == [1, 1, 1]
-    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+    assert {0, 1} <= set(left(root))
+    assert finished(root) == [1, 1, 1]
+    assert marks(root) == ["1\n"] * 3
 
 
-def test_a_runner_that_cannot_reattach_starts_again(tmp_path: Path) -> None:
+def test_a_runner_that_cannot_reattach_starts_again(root: Path) -> None:
     class Plain(Detached):
         reattach = TaskRunner.reattach
 
@@ -290,8 +286,6 @@ def test_a_runner_that_cannot_reattach_starts_again(tmp_path: Path) -> None:
 
     assert Detached().can_reattach
     assert not Plain().can_reattach
-    root = tmp_path / "s"
-    killed_driver(root)
     (root / "go").touch()
     wait_until(lambda: len(list(root.glob("runs/*/ended"))) == 2)
     assert call(root, Plain(max_parallel=2)).results == [2, 2, 1]
@@ -324,11 +318,11 @@ def test_what_is_let_go_after_an_error_stays_as_it_was(tmp_path: Path) -> None:
     root = tmp_path / "s"
     with pytest.raises(BackendError, match="the cluster is gone"):
         call(root, Failing(max_parallel=3))
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
+    assert statuses(root) == ["pending"] * 3
     (root / "go").touch()
     sweep = call(root, Ending(max_parallel=3))
     assert sweep.results == [1, 1, 2]
-    assert sorted(path.read_text() for path in root.glob("runs/*/began")) == ["1\n", "1\n", "2\n"]
+    assert sorted(marks(root)) == ["1\n", "1\n", "2\n"]
 
 
 def test_a_superseded_driver_leaves_alive_what_its_successor_adopted(tmp_path: Path) -> None:
@@ -347,19 +341,19 @@ def test_a_superseded_driver_leaves_alive_what_its_successor_adopted(tmp_path: P
         wait_until(lambda: len(list(root.glob("runs/*/began"))) == 2)
         wait_until(lambda: (root / "journal/0001.jsonl").read_text().count('"handle"') >= 2)
         first.send_signal(signal.SIGSTOP)
-        with call_in_thread(root) as second:
-            wait_until(lambda: (root / "journal" / "0002.jsonl").exists())
-            first.send_signal(signal.SIGCONT)
-            assert first.wait(30) == 1
-            (root / "go").touch()
+        second = InThread(lambda: multirun(**calling(root, Ending(max_parallel=2), take_over=True)))
+        wait_until(lambda: (root / "journal" / "0002.jsonl").exists())
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(30) == 1
+        (root / "go").touch()
+        assert second.result(30).results == [1, 1, 1]
         # Only now, since the runs have inherited the pipe.
         _, told = first.communicate(timeout=30)
         assert "SweepSupersededError" in told
-        assert second[0].results == [1, 1, 1]
     finally:
         first.kill()
         first.wait()
-    assert [path.read_text() for path in root.glob("runs/*/began")] == ["1\n"] * 3
+    assert marks(root) == ["1\n"] * 3
 
 
 class Reattaching(Ending):
@@ -395,8 +389,7 @@ def remade(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[TaskRunne
     """Choose what a sweep's runner is made anew as."""
 
     def choose(kind: type[TaskRunner]) -> None:
-        made = (kind(max_parallel=2), {"name": "made", "options": {}})
-        monkeypatch.setattr(abandoned, "runner_of", lambda *_: made)
+        remake_by(monkeypatch, lambda: kind(max_parallel=2))
 
     return choose
 
@@ -408,27 +401,28 @@ def cancel(root: Path, *words: str) -> Any:
     return CliRunner().invoke(cancel_command.command, [str(root), *words])
 
 
-def test_what_a_dead_driver_left_is_ended_by_cancel(tmp_path: Path, remade: Remade) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def is_there(group: int) -> bool:
+    """Whether a process group has a process, if only one that is not yet reaped."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_what_a_dead_driver_left_is_ended_by_cancel(root: Path, remade: Remade) -> None:
     pids = [event["handle"]["pid"] for event in events(root) if event["event"] == "handle"]
     remade(Reattaching)
     said = cancel(root)
     assert said.exit_code == 0, said.output
     assert "2 run(s) ended from here, 0 had ended before" in said.output
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.killpg(pid, 0)
-    runs = Sweep.open(root).runs
-    assert [run.status for run in runs] == ["failure", "failure", "pending"]
-    assert [run.reason for run in runs] == ["cancelled", "cancelled", None]
-    (root / "go").touch()
-    assert call(root).results == [2, 2, 1]
+    wait_until(lambda: not any(is_there(pid) for pid in pids))
+    assert statuses(root) == ["failure", "failure", "pending"]
+    assert [run.reason for run in Sweep.open(root).runs] == ["cancelled", "cancelled", None]
+    assert finished(root) == [2, 2, 1]
 
 
-def test_what_ended_well_before_it_was_cancelled_stays_so(tmp_path: Path, remade: Remade) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_what_ended_well_before_it_was_cancelled_stays_so(root: Path, remade: Remade) -> None:
     (root / "go").touch()
     wait_until(lambda: len(list(root.glob("runs/*/ended"))) == 2)
     remade(Reattaching)
@@ -449,73 +443,33 @@ class Holding(Detached):
             raise
 
 
-def test_what_cancel_cannot_end_is_as_it_was(tmp_path: Path, remade: Remade) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_what_cancel_cannot_end_is_as_it_was(root: Path, remade: Remade) -> None:
     remade(Holding)
     assert "2 runs could not be seen to end, and may go on" in str(cancel(root).exception)
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
-    (root / "go").touch()
-    assert call(root).results == [1, 1, 1]
+    assert statuses(root) == ["pending"] * 3
+    assert finished(root) == [1, 1, 1]
 
 
-def test_one_of_those_left_may_be_ended(tmp_path: Path, remade: Remade) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_one_of_those_left_may_be_ended(root: Path, remade: Remade) -> None:
     remade(Reattaching)
     assert "1 run(s) ended from here" in cancel(root, "1").output
-    assert [run.status for run in Sweep.open(root).runs] == ["pending", "failure", "pending"]
-    (root / "go").touch()
-    assert call(root).results == [1, 2, 1]
+    assert statuses(root) == ["pending", "failure", "pending"]
+    assert finished(root) == [1, 2, 1]
 
 
-def test_a_backend_that_cannot_be_asked_leaves_all_as_it_was(
-    tmp_path: Path, remade: Remade
-) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
+def test_a_backend_that_cannot_be_asked_leaves_all_as_it_was(root: Path, remade: Remade) -> None:
     remade(Rack)
     said = cancel(root)
     assert "the rack does not answer" in str(said.exception)
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
-    (root / "go").touch()
-    assert call(root).results == [1, 1, 1]
+    assert statuses(root) == ["pending"] * 3
+    assert finished(root) == [1, 1, 1]
 
 
 def test_what_could_be_ended_is_written_down_where_the_rest_goes_on(
-    tmp_path: Path, remade: Remade
+    root: Path, remade: Remade
 ) -> None:
-    root = tmp_path / "s"
-    killed_driver(root)
     remade(Half)
     assert "one half of the rack does not answer" in str(cancel(root).exception)
-    assert [run.status for run in Sweep.open(root).runs] == ["pending", "failure", "pending"]
-    assert [run.index for run in abandoned.left_running(root)] == [0]
-    (root / "go").touch()
-    assert call(root).results == [1, 2, 1]
-
-
-@contextlib.contextmanager
-def call_in_thread(root: Path) -> Iterator[list[Sweep]]:
-    """Take the sweep over in a thread, which ends before this does."""
-    sweeps: list[Sweep] = []
-
-    def work() -> None:
-        sweeps.append(
-            multirun(
-                runs=[{"n": n} for n in range(3)],
-                cmd=CMD,
-                output_path=root,
-                runner=Ending(max_parallel=2),
-                take_over=True,
-                resume=True,
-                progress=False,
-            )
-        )
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield sweeps
-    finally:
-        thread.join(30)
+    assert statuses(root) == ["pending", "failure", "pending"]
+    assert left(root) == [0]
+    assert finished(root) == [1, 2, 1]

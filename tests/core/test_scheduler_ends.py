@@ -25,6 +25,7 @@ from multirun_core._transport.wrapper import Event
 from multirun_core.errors import SubmitError
 from multirun_core.testing.loop import run_bounded
 from queue_tools import Queue, QueueRunner
+from sweeps import remake_by
 
 from multirun_core import BackendError, Sweep, multirun, multirunAsync
 
@@ -79,31 +80,43 @@ class FaultyRunner(QueueRunner):
         return self.place
 
 
-def sweeping(root: Path, on: QueueRunner, **more: Any) -> asyncio.Future[Sweep]:
-    return asyncio.ensure_future(
-        multirunAsync(
-            runs=[{"n": n} for n in range(COUNT)],
-            cmd=["sh", "-c", SCRIPT],
-            output_path=root,
-            runner=on,
-            resume=True,
-            progress=False,
-            **more,
-        )
-    )
+def calling(root: Path, on: QueueRunner) -> dict[str, Any]:
+    return {
+        "runs": [{"n": n} for n in range(COUNT)],
+        "cmd": ["sh", "-c", SCRIPT],
+        "output_path": root,
+        "runner": on,
+        "resume": True,
+        "progress": False,
+    }
+
+
+def sweeping(root: Path, on: QueueRunner) -> asyncio.Future[Sweep]:
+    return asyncio.ensure_future(multirunAsync(**calling(root, on)))
 
 
 def resumed(root: Path, on: QueueRunner) -> Sweep:
     """Carry on with a sweep whose runs may end now."""
     (root / "go").touch()
-    return multirun(
-        runs=[{"n": n} for n in range(COUNT)],
-        cmd=["sh", "-c", SCRIPT],
-        output_path=root,
-        runner=on,
-        resume=True,
-        progress=False,
-    )
+    return multirun(**calling(root, on))
+
+
+async def begun(root: Path, on: QueueRunner) -> asyncio.Future[Sweep]:
+    """Return a sweep all of whose runs have begun."""
+    sweep = sweeping(root, on)
+    await until(all_began(root))
+    return sweep
+
+
+async def interrupt(sweep: asyncio.Future[Sweep]) -> None:
+    """Interrupt a sweep, and wait for its end."""
+    sweep.cancel()
+    await asyncio.wait([sweep])
+    assert sweep.cancelled()
+
+
+def statuses(root: Path) -> list[str]:
+    return [run.status for run in Sweep.open(root).runs]
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -120,13 +133,10 @@ def leave_behind(root: Path, on: QueueRunner) -> None:
 
     async def work() -> None:
         on.leaves_on_interrupt = True
-        sweep = sweeping(root, on)
-        await until(all_began(root))
-        sweep.cancel()
-        await asyncio.wait([sweep])
+        await interrupt(await begun(root, on))
 
     run_bounded(work(), 30)
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * COUNT
+    assert statuses(root) == ["pending"] * COUNT
 
 
 def executions(root: Path) -> Counter[str]:
@@ -135,7 +145,7 @@ def executions(root: Path) -> Counter[str]:
 
 def is_as_it_was(root: Path, home: Path) -> bool:
     """Whether the runs go on, have no end, and the next driver takes them over."""
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * COUNT
+    assert statuses(root) == ["pending"] * COUNT
     assert [run.index for run in abandoned.left_running(root)] == list(range(COUNT))
     sweep = resumed(root, QueueRunner(home))
     assert sweep.results == [1] * COUNT, [(run.reason, run.message) for run in sweep.runs]
@@ -149,12 +159,9 @@ def test_one_whose_directory_is_gone_does_not_keep_the_others_from_being_ended(
     root: Path, home: Path
 ) -> None:
     async def work() -> None:
-        sweep = sweeping(root, QueueRunner(home, grace=0.2))
-        await until(all_began(root))
+        sweep = await begun(root, QueueRunner(home, grace=0.2))
         shutil.rmtree(root / "runs" / "000001")
-        sweep.cancel()
-        await asyncio.wait([sweep])
-        assert sweep.cancelled()
+        await interrupt(sweep)
 
     run_bounded(work(), 60)
     assert [run.reason for run in Sweep.open(root).runs] == ["cancelled"] * COUNT
@@ -184,12 +191,10 @@ def test_runs_that_are_refused_while_they_are_ended_never_began(
         (home / "slow-submit").write_text("1")
         sweep = sweeping(root, on)
         await until(lambda: (home / "calls").exists())
-        sweep.cancel()
-        await asyncio.wait([sweep])
-        assert sweep.cancelled()
+        await interrupt(sweep)
 
     run_bounded(work(), 60)
-    assert [run.status for run in Sweep.open(root).runs] == ["skipped"] * COUNT
+    assert statuses(root) == ["skipped"] * COUNT
     assert "failed" not in caplog.text
 
 
@@ -207,14 +212,10 @@ def test_where_ending_breaks_down_runs_stay_as_they_were(root: Path, home: Path)
     async def work() -> None:
         on = FaultyRunner(home)
         on.scheduler = Untold(home)
-        sweep = sweeping(root, on)
-        await until(all_began(root))
-        sweep.cancel()
-        await asyncio.wait([sweep])
-        assert sweep.cancelled()
+        await interrupt(await begun(root, on))
 
     run_bounded(work(), 60)
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * COUNT
+    assert statuses(root) == ["pending"] * COUNT
     assert [run.index for run in abandoned.left_running(root)] == list(range(COUNT))
 
 
@@ -236,11 +237,7 @@ def test_a_backend_that_is_lost_while_runs_are_ended_is_no_verdict(root: Path, h
     async def work() -> None:
         on = FaultyRunner(home)
         on.site = GivenUp
-        sweep = sweeping(root, on)
-        await until(all_began(root))
-        sweep.cancel()
-        await asyncio.wait([sweep])
-        assert sweep.cancelled()
+        await interrupt(await begun(root, on))
 
     run_bounded(work(), 60)
     assert is_as_it_was(root, home)
@@ -273,8 +270,7 @@ class Deaf(Queue):
 
 async def asked_twice(root: Path, on: FaultyRunner, reached: Callable[[], bool]) -> None:
     """Interrupt a sweep; when it has reached a point, interrupt it again: it ends soon."""
-    sweep = sweeping(root, on)
-    await until(all_began(root))
+    sweep = await begun(root, on)
     sweep.cancel()
     await until(reached)
     on.hurry()
@@ -295,7 +291,7 @@ def test_jobs_that_go_on_are_not_waited_for_when_asked_twice(root: Path, home: P
     on = FaultyRunner(home, grace=0.0)
     on.scheduler = deaf = Deaf(home)
     run_bounded(asked_twice(root, on, lambda: deaf.asked), 60)
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * COUNT
+    assert statuses(root) == ["pending"] * COUNT
 
 
 @pytest.mark.usefixtures("quick")
@@ -491,8 +487,7 @@ def test_what_runs_need_does_not_keep_them_from_being_ended(
     root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_behind(root, QueueRunner(home))
-    made = (Stricter(home, grace=0.2), {"name": "made", "options": {}})
-    monkeypatch.setattr(abandoned, "runner_of", lambda *_: made)
+    remake_by(monkeypatch, lambda: Stricter(home, grace=0.2))
     sweep = abandoned.end_left(root, progress=False)
     assert [run.reason for run in sweep.runs] == ["cancelled"] * COUNT
     assert queue_program.alive_tasks(home) == 0
@@ -502,8 +497,7 @@ def test_cancel_writes_down_what_it_could_end_where_one_run_goes_on(
     root: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_behind(root, QueueRunner(home))
-    made = (QueueRunner(home, grace=0.2), {"name": "made", "options": {}})
-    monkeypatch.setattr(abandoned, "runner_of", lambda *_: made)
+    remake_by(monkeypatch, lambda: QueueRunner(home, grace=0.2))
     end = Ender.end
 
     async def end_others(self: Ender, work: Work, grace: float) -> None:
@@ -560,4 +554,4 @@ def test_runs_of_another_kind_of_runner_are_left_to_it(root: Path, home: Path) -
     leave_behind(root, Elsewhere(home))
     with pytest.raises(BackendError, match=r"run \d was not handed over to the queue; carry on"):
         resumed(root, QueueRunner(home))
-    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * COUNT
+    assert statuses(root) == ["pending"] * COUNT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,12 +12,13 @@ import pytest
 from multirun_core._sweep.abandoned import end_left
 from multirun_core.errors import BackendError
 from queue_tools import Queue, QueueRunner
-from sweeps import events, wait_until
+from sweeps import InThread, events, remake_by, wait_until
 
 from multirun_core import Sweep, multirun
 
 BEGIN = 'echo "$MULTIRUN_ATTEMPT" >> began; '
 POST = 'echo "$MULTIRUN_PARAM_N" > part && mv part results.json; '
+HASTY = {"record_grace": 0.5, "infrastructure_retries": 0}
 BOUND = 30.0  # seconds that a sweep takes at most here, on a machine that is busy
 
 
@@ -31,7 +31,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     wait_until(lambda: not found.processes())
 
 
-class Call:
+class Call(InThread):
     """A sweep that goes on in a thread while a test commits faults."""
 
     def __init__(self, queue: Queue, script: str, count: int = 1, **more: Any) -> None:
@@ -40,10 +40,8 @@ class Call:
         self.go = queue.home.parent / "go"
         self.runner = QueueRunner(queue.home, **more.pop("options", {}))
         self.runner.detaches = more.pop("detach", False)
-        self._sweeps: list[Sweep] = []
-        self._errors: list[BaseException] = []
         script = script.replace("UNTIL", f"until test -e '{self.go}'; do sleep 0.05; done; ")
-        call = {
+        call: dict[str, Any] = {
             "runs": [{"n": n} for n in range(count)],
             "cmd": ["sh", "-c", script],
             "output_path": self.root,
@@ -52,22 +50,10 @@ class Call:
             "resume": True,
             **more,
         }
-
-        def work() -> None:
-            try:
-                self._sweeps.append(multirun(**call))
-            except BaseException as error:
-                self._errors.append(error)
-
-        self._thread = threading.Thread(target=work, daemon=True)
-        self._thread.start()
+        super().__init__(lambda: multirun(**call))
 
     def result(self, within: float = BOUND) -> Sweep:
-        self._thread.join(within)
-        assert not self._thread.is_alive(), "the sweep does not come to its end"
-        if self._errors:
-            raise self._errors[0]
-        return self._sweeps[0]
+        return super().result(within)
 
     def executions(self) -> int:
         """Return how often runs began."""
@@ -158,8 +144,7 @@ def test_a_record_of_success_wins_and_what_the_queue_says_is_kept(queue: Queue) 
 
 def test_a_record_is_waited_for_so_long_and_no_longer(queue: Queue) -> None:
     queue.fault("lie", "NODE_FAIL")
-    options = {"record_grace": 0.5, "infrastructure_retries": 0}
-    call = Call(queue, BEGIN + "UNTIL" + POST, options=options)
+    call = Call(queue, BEGIN + "UNTIL" + POST, options=HASTY)
     sweep = call.result()
     assert [(run.status, run.reason) for run in sweep.runs] == [("failure", "node_fail")]
     assert sweep.runs[0].attempts == 1
@@ -190,23 +175,19 @@ def test_one_that_is_still_found_by_its_name_is_not(queue: Queue) -> None:
 
 
 def test_a_job_that_could_not_be_launched_is_tried_again(queue: Queue) -> None:
-    queue.fault("hold")
-    queue.fault("lie", "LAUNCH")
+    queue.fault("hold-1")
+    queue.fault("lie-1", "LAUNCH")
     call = Call(queue, BEGIN + POST)
-    wait_until(lambda: list(queue.home.glob("jobs/1/task-0")))  # only then it is held for good
-    queue.mend("hold")
-    wait_until(lambda: queue.calls()["submit"] == 2)
-    queue.mend("lie")
     sweep = call.result()
     assert sweep.results == [0], told(sweep)
     ends = [event for event in events(call.root) if event["event"] == "end"]
     assert [event.get("reason") for event in ends] == ["launch", None]
+    assert queue.calls()["submit"] == 2
     assert call.executions() == 1
 
 
 def test_launch_is_not_believed_of_a_run_that_has_begun(queue: Queue) -> None:
-    options = {"record_grace": 0.5, "infrastructure_retries": 0}
-    call = Call(queue, BEGIN + "UNTIL" + POST, options=options)
+    call = Call(queue, BEGIN + "UNTIL" + POST, options=HASTY)
     call.wait_begun()
     queue.fault("lie", "LAUNCH")
     assert [run.reason for run in call.result().runs] == ["lost"]
@@ -217,8 +198,7 @@ def test_launch_is_not_believed_of_a_run_that_has_begun(queue: Queue) -> None:
 
 def test_a_job_that_was_put_back_is_not_left_in_the_queue(queue: Queue) -> None:
     """The only run has its verdict by that, so that the sweep is over at once."""
-    options = {"record_grace": 0.5, "infrastructure_retries": 0}
-    call = Call(queue, BEGIN + "UNTIL" + POST, options=options)
+    call = Call(queue, BEGIN + "UNTIL" + POST, options=HASTY)
     call.wait_begun()
     queue.fault("lie", "WAITING 1")
     sweep = call.result()
@@ -233,9 +213,8 @@ def test_ending_it_is_tried_again(queue: Queue, caplog: pytest.LogCaptureFixture
     options = {"record_grace": 0.5, "infrastructure_retries": 1}
     call = Call(queue, BEGIN + "UNTIL" + POST, options=options)
     call.wait_begun()
-    queue.fault("lie", "WAITING 1")
+    queue.fault("lie-1", "WAITING 1")
     wait_until(lambda: queue.calls()["submit"] == 2)
-    queue.mend("lie")
     wait_until(lambda: queue.calls()["cancel"] == 2)
     call.go.touch()
     sweep = call.result()
@@ -245,8 +224,7 @@ def test_ending_it_is_tried_again(queue: Queue, caplog: pytest.LogCaptureFixture
 
 def test_what_cannot_be_ended_is_said(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
     queue.fail("cancel", 100)
-    options = {"record_grace": 0.5, "infrastructure_retries": 0}
-    call = Call(queue, BEGIN + "UNTIL" + POST, options=options)
+    call = Call(queue, BEGIN + "UNTIL" + POST, options=HASTY)
     call.wait_begun()
     queue.fault("lie", "WAITING 1")
     call.result()
@@ -259,10 +237,7 @@ def test_cancelling_fails_where_jobs_stay_in_the_queue(
     """None of them was begun, and nobody can begin them; but the queue has them still."""
     monkeypatch.setattr("multirun_core._runners.scheduler.ending._GONE_SECONDS", 2.0)
     monkeypatch.setattr("multirun_core._runners.scheduler.ending._MARGIN_SECONDS", 1.0)
-    monkeypatch.setattr(
-        "multirun_core._sweep.abandoned.runner_of",
-        lambda root, manifest: (QueueRunner(queue.home), manifest.runner),
-    )
+    remake_by(monkeypatch, lambda: QueueRunner(queue.home))
     queue.fault("hold")
     call = Call(queue, BEGIN + POST, 3, detach=True)
     assert [run.status for run in call.result().runs] == ["pending"] * 3
@@ -354,7 +329,7 @@ def test_the_queue_is_asked_ever_less_often_and_soon_after_a_change(queue: Queue
     call.wait_begun()
     wait_until(lambda: gaps(queue) and gaps(queue)[-1] > 2)
     asked = len(queue.times("status"))
-    queue.fault("lie", "SUSPENDED")
+    queue.fault("lie", "WAITING")
     call.wait_calls("status", 3)
     call.go.touch()
     call.result()

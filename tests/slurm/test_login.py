@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from login_node import LoginNode
@@ -41,6 +43,37 @@ sweep = call(**order)
 assert sweep.results == [1, 1, 1], told(sweep)
 assert [(run.cwd / "out").read_text() for run in sweep.runs] == ["0\\n", "1\\n", "2\\n"]
 """
+
+
+class Begun:
+    """A sweep that a driver has begun; its runs go on until they are told that they may end.
+
+    Attributes:
+        asked: what `call` is given to carry on with it.
+        root: its directory.
+        driver: the process of the driver.
+    """
+
+    def __init__(self, tmp_path: Path, options: Mapping[str, Any], count: int = 3) -> None:
+        up, self._go = tmp_path / "up", tmp_path / "go"
+        up.mkdir()
+        waiting = f"touch {up}/{{n}}; until test -e {self._go}; do sleep 0.1; done; "
+        self.root = tmp_path / "s"
+        self.asked = self.root, BEGIN + waiting + POST, count
+        self.driver = start_driver(*self.asked, options=options)
+        wait_until(lambda: len(list(up.iterdir())) == count, f"{count} runs")
+
+    def go_on(self) -> None:
+        """Let the runs end."""
+        self._go.touch()
+
+
+def check_finished(root: Path, script: str, count: int, options: Mapping[str, Any]) -> None:
+    """Carry on with a sweep; each run has succeeded, at its only execution."""
+    sweep = call(root, script, count, options=options)
+    assert sweep.results == [1] * count, told(sweep)
+    assert dict(executions(root)) == dict.fromkeys(range(count), 1)
+    assert [run.attempts for run in sweep.runs] == [1] * count
 
 
 def test_driver_and_jobs_see_nothing_of_each_other(login_node: LoginNode, tmp_path: Path) -> None:
@@ -132,73 +165,54 @@ def test_what_a_program_imports_in_a_run_is_there(login_node: LoginNode, tmp_pat
 def test_a_link_that_is_lost_for_a_while_changes_no_verdict(
     login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
 ) -> None:
-    root, go = tmp_path / "s", tmp_path / "go"
-    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
-    driver = start_driver(root, script, 3, options={**login_node.options, "file_grace": 1.0})
-    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    begun = Begun(tmp_path, {**login_node.options, "file_grace": 1.0})
     login_node.stop()
-    go.touch()
+    begun.go_on()
     wait_until(lambda: not slurm.run("squeue", "-h").stdout.strip(), "the end of all jobs")
     with pytest.raises(subprocess.TimeoutExpired):
-        driver.wait(3)  # nothing that is sent arrives, and nothing is concluded from that
+        begun.driver.wait(3)  # nothing that is sent arrives, and nothing is concluded from that
     login_node.start()
-    assert driver.wait(120) == 0
-    sweep = call(root, script, 3, options=login_node.options)
-    assert sweep.results == [1, 1, 1], told(sweep)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert begun.driver.wait(120) == 0
+    check_finished(*begun.asked, options=login_node.options)
 
 
 @pytest.mark.long
 def test_a_login_node_that_is_silent_for_a_while_changes_no_verdict(
     login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
 ) -> None:
-    root, go = tmp_path / "s", tmp_path / "go"
-    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
-    options = {**login_node.options, "file_grace": 1.0, "connect_timeout": 5.0}
-    driver = start_driver(root, script, 3, options=options)
-    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    begun = Begun(tmp_path, {**login_node.options, "file_grace": 1.0, "connect_timeout": 5.0})
     login_node.fall_silent()
     try:
-        go.touch()
+        begun.go_on()
         wait_until(lambda: not slurm.run("squeue", "-h").stdout.strip(), "the end of all jobs")
         with pytest.raises(subprocess.TimeoutExpired):
-            driver.wait(30)  # it has noticed, and cannot connect anew; nothing is concluded
+            begun.driver.wait(30)  # it has noticed, and cannot connect anew; nothing is concluded
     finally:
         login_node.speak()
-    assert driver.wait(120) == 0
-    sweep = call(root, script, 3, options=login_node.options)
-    assert sweep.results == [1, 1, 1], told(sweep)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert begun.driver.wait(120) == 0
+    check_finished(*begun.asked, options=login_node.options)
 
 
 def test_an_interrupted_driver_without_a_link_gives_up_and_is_followed_by_another(
     login_node: LoginNode, tmp_path: Path
 ) -> None:
     """Ending jobs is not waited for for ever; the next driver finds them as they are."""
-    root, go = tmp_path / "s", tmp_path / "go"
-    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
     options = {**login_node.options, "grace": 1.0, "connect_timeout": 5.0}
-    driver = start_driver(root, script, 3, options=options)
-    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    begun = Begun(tmp_path, options)
     login_node.stop()
-    driver.send_signal(signal.SIGINT)
-    driver.wait(100)
+    begun.driver.send_signal(signal.SIGINT)
+    begun.driver.wait(100)
     login_node.start()
-    go.touch()
-    sweep = call(root, script, 3, options=options)
-    assert [run.status for run in sweep.runs] == ["success"] * 3, told(sweep)
-    assert [run.attempts for run in sweep.runs] == [1] * 3
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    begun.go_on()
+    check_finished(*begun.asked, options=options)
     assert login_node.sweeps() == []
 
 
 def test_a_driver_that_is_asked_twice_leaves_a_silent_login_node_in_good_order(
     login_node: LoginNode, tmp_path: Path
 ) -> None:
-    root, go = tmp_path / "s", tmp_path / "go"
-    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
-    driver = start_driver(root, script, 3, options=login_node.options)
-    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
+    begun = Begun(tmp_path, login_node.options)
+    driver = begun.driver
     login_node.fall_silent()
     try:
         driver.send_signal(signal.SIGINT)
@@ -206,31 +220,25 @@ def test_a_driver_that_is_asked_twice_leaves_a_silent_login_node_in_good_order(
             driver.wait(3)  # it may speak again
         driver.send_signal(signal.SIGINT)
         driver.wait(30)
-        assert events(root)[-1]["event"] == "close"
+        assert events(begun.root)[-1]["event"] == "close"
     finally:
         login_node.speak()
-    go.touch()
-    sweep = call(root, script, 3, options=login_node.options)
+    begun.go_on()
+    sweep = call(*begun.asked, options=login_node.options)
     assert [run.status for run in sweep.runs] == ["success"] * 3, told(sweep)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert dict(executions(begun.root)) == {0: 1, 1: 1, 2: 1}
 
 
 def test_a_killed_drivers_runs_are_adopted_and_come_back(
     login_node: LoginNode, tmp_path: Path
 ) -> None:
-    root, go = tmp_path / "s", tmp_path / "go"
-    script = BEGIN + f"touch {tmp_path}/up-{{n}}; until test -e {go}; do sleep 0.1; done; " + POST
-    driver = start_driver(root, script, 4, options=login_node.options)
-    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 4, "four runs")
-    driver.kill()
-    driver.wait()
+    begun = Begun(tmp_path, login_node.options, 4)
+    begun.driver.kill()
+    begun.driver.wait()
     with pytest.raises(BackendError, match="carry on with login='cluster'"):
-        call(root, script, 4)
-    go.touch()
-    sweep = call(root, script, 4, options=login_node.options)
-    assert sweep.results == [1] * 4, told(sweep)
-    assert dict(executions(root)) == dict.fromkeys(range(4), 1)
-    assert [run.attempts for run in sweep.runs] == [1] * 4
+        call(*begun.asked)
+    begun.go_on()
+    check_finished(*begun.asked, options=login_node.options)
     assert login_node.sweeps() == []
 
 
@@ -254,10 +262,7 @@ def test_the_driver_is_killed_around_sbatch_over_there(
     driver = start_driver(root, script, 3, options=login_node.options)
     pid.write_text(str(driver.pid))
     assert driver.wait(60) == -9
-    sweep = call(root, script, 3, options=login_node.options)
-    assert sweep.results == [1, 1, 1], told(sweep)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
-    assert [run.attempts for run in sweep.runs] == [1, 1, 1]
+    check_finished(root, script, 3, options=login_node.options)
     assert len(arrays(slurm, root)) == 1
 
 
@@ -279,10 +284,8 @@ def test_a_client_over_there_that_is_slower_than_the_next_driver_is_ended(
     driver.kill()
     driver.wait()
     assert clients(tmp_path)
-    sweep = call(root, script, 3, options=login_node.options)
+    check_finished(root, script, 3, options=login_node.options)
     assert clients(tmp_path) == []
-    assert sweep.results == [1, 1, 1], told(sweep)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
     assert len(arrays(slurm, root)) == 1
 
 
@@ -290,17 +293,9 @@ def test_an_sbatch_whose_link_is_lost_submits_once(
     login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
 ) -> None:
     """The link breaks while sbatch is slow: what it did is found when the link is back."""
-    root, fake = tmp_path / "s", tmp_path / "bin" / "sbatch"
-    fake.parent.mkdir()
-    fake.write_text(
-        f'#!/bin/sh\nmkdir {tmp_path}/once 2>/dev/null || exec /usr/bin/sbatch "$@"\n'
-        f'until test -e {tmp_path}/on; do sleep 0.1; done; exec /usr/bin/sbatch "$@"\n'
-    )
-    fake.chmod(0o755)
-    assert login_node.host is not None
-    login_node.host.restart_sshd(
-        f"SetEnv HOME={login_node.home} SLURM_CONF={slurm.conf} PATH={fake.parent}:/usr/bin:/bin"
-    )
+    root = tmp_path / "s"
+    until = f"until test -e '{tmp_path}/on'; do sleep 0.1; done; "
+    go_by(put_sbatch(tmp_path, until + 'exec $real "$@"'), login_node, slurm)
     script = BEGIN + POST
     driver = start_driver(root, script, 3, options=login_node.options)
     wait_until((tmp_path / "once").exists, "sbatch")
@@ -308,9 +303,7 @@ def test_an_sbatch_whose_link_is_lost_submits_once(
     (tmp_path / "on").touch()
     login_node.start()
     assert driver.wait(120) == 0
-    sweep = call(root, script, 3, options=login_node.options)
-    assert sweep.results == [1, 1, 1], told(sweep)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    check_finished(root, script, 3, options=login_node.options)
     names = slurm.run("squeue", "-h", "-t", "all", "-o", "%F %j").stdout.split("\n")
     (token,) = [path.name for path in (root / "jobs").iterdir()]
     assert len({line for line in names if token in line}) == 1
@@ -323,9 +316,7 @@ def test_runs_are_let_go_and_collected_later(login_node: LoginNode, tmp_path: Pa
     assert sweep.statistics.complete_count == 0
     assert len(login_node.sweeps()) == 1
     go.touch()
-    sweep = call(root, script, 3, options=login_node.options)
-    assert sweep.results == [1, 1, 1], told(sweep)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    check_finished(root, script, 3, options=login_node.options)
     assert login_node.sweeps() == []
 
 
@@ -346,16 +337,13 @@ def test_an_interrupted_driver_ends_its_jobs_and_brings_what_they_left(
 def test_all_that_a_killed_driver_left_is_ended(
     login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
 ) -> None:
-    root = tmp_path / "s"
-    script = BEGIN + f"touch {tmp_path}/up-{{n}}; sleep 600"
-    driver = start_driver(root, script, 3, options=login_node.options)
-    wait_until(lambda: len(list(tmp_path.glob("up-*"))) == 3, "three runs")
-    driver.kill()
-    driver.wait()
+    begun = Begun(tmp_path, login_node.options)
+    begun.driver.kill()
+    begun.driver.wait()
     done = slurm.run(
         str(Path(sys.executable).with_name("multirun")),
         "cancel",
-        str(root),
+        str(begun.root),
         within=120,
     )
     assert done.returncode == 0, done.stderr
