@@ -16,11 +16,12 @@ from multirun_core.errors import TransportError
 from multirun_ssh.ending import Ending
 from multirun_ssh.job import Job
 from multirun_ssh.ordering import order_job
+from multirun_ssh.overseeing import end_job, see_through
 from multirun_ssh.station import Station
 from pretended import PretendedHosts, change_far_side, cut, left, mend
 
 from multirun_core import BackendError, ExitStatus, Run
-from multirun_ssh import programs, runner, station
+from multirun_ssh import overseeing, programs, station
 
 pytestmark = pytest.mark.asyncio
 
@@ -80,7 +81,7 @@ async def test_what_was_sent_once_is_not_taken_for_never_begun(
     made: PretendedHosts, tmp_path: Path
 ) -> None:
     there, job = await lost_on_its_way(made, tmp_path)
-    await made._end(there, job)
+    await end_job(made, there, job)
     assert job.done.done()
     assert (end := job.done.result()) is not None
     assert end.cause == "cancelled"
@@ -89,7 +90,7 @@ async def test_what_was_sent_once_is_not_taken_for_never_begun(
 async def test_a_second_interrupt_waits_no_longer_for_a_host_that_is_away(
     made: PretendedHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "HURRIED_SECONDS", 1.0)
+    monkeypatch.setattr(overseeing, "HURRIED_SECONDS", 1.0)
     made.add([*PROGRAM, str(tmp_path)], tmp_path / "run")
     gathering = asyncio.create_task(made.gather())
     try:
@@ -166,7 +167,7 @@ async def test_a_run_that_is_seen_to_begin_while_it_is_ended_did_begin(
         starting=SimpleNamespace(lane=SimpleNamespace(drop=lambda job: False)),
         ending=SimpleNamespace(lane=SimpleNamespace(put=lambda job: job.seen.set())),
     )
-    seeing = asyncio.create_task(made._see_through(cast("Station", there), job))
+    seeing = asyncio.create_task(see_through(made, cast("Station", there), job))
     await asyncio.sleep(0)
     seeing.cancel()
     await until(job.seen.is_set)

@@ -29,7 +29,7 @@ from pretended import (
 from sweeps import wait_until
 
 from multirun_core import BackendError, Sweep, multirun
-from multirun_ssh import audit, leftovers, state
+from multirun_ssh import audit, leftovers, overseeing, state
 from multirun_ssh import runner as ssh_runner
 
 PROGRAM = [
@@ -73,7 +73,8 @@ def call(path: Path, marks: Path, made: PretendedHosts, count: int = 4, **more: 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (ssh_runner, leftovers):
+    monkeypatch.setattr(ssh_runner, "_AGAIN", 0.2)
+    for module in (overseeing, leftovers):
         monkeypatch.setattr(module, "_PATIENCE", 2.0)
         monkeypatch.setattr(module, "_AGAIN", 0.2)
 

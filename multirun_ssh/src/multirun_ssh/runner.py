@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from multirun_core._staging.elsewhere import command_of, sweep_name
 from multirun_core._staging.mirror import Stores
-from multirun_core._waiting import finish
-from multirun_core.errors import BackendError, RunnerOptionError, StagingError, SubmitError
+from multirun_core.errors import BackendError, RunnerOptionError, SubmitError
 
 from multirun_core import ExitStatus, Run, TaskRunner
 from multirun_ssh.hosts import Host, find_hosts
@@ -21,16 +18,14 @@ from multirun_ssh.job import Job, NotStartedError
 from multirun_ssh.leftovers import end_there
 from multirun_ssh.options import Connecting
 from multirun_ssh.ordering import order_job
+from multirun_ssh.overseeing import note_begun, see_through
 from multirun_ssh.pool import Pool
 from multirun_ssh.state import Settings
-from multirun_ssh.station import HURRIED_SECONDS, Station
+from multirun_ssh.station import Station
 
 if TYPE_CHECKING:
     from multirun_core._transport.base import Transport
 
-_log = logging.getLogger("multirun.ssh")
-
-_PATIENCE = 25.0  # seconds on top of the grace, for ending a run and fetching what it left
 _AGAIN = 2.0
 
 
@@ -214,13 +209,13 @@ class SSHRunner(TaskRunner):
                 pool.give_back(station)
                 raise
             try:
-                end = await self._see_through(station, job)
+                end = await see_through(self, station, job)
             except NotStartedError:
                 continue
             if end is None:
                 end = ExitStatus(code=None, reason="lost", message="it was never begun")
             if end.cause == "lost":
-                self._begin(run)  # for all that is known, it may have been
+                note_begun(self, run)  # for all that is known, it may have been
             return end
 
     async def reattach(self, run: Run) -> ExitStatus | None:
@@ -235,7 +230,7 @@ class SSHRunner(TaskRunner):
         if station is None:
             station = self._guest(job.host, pool)
         station.busy += 1
-        return await self._see_through(station, job)
+        return await see_through(self, station, job)
 
     async def end_left(self, runs: Sequence[Run]) -> None:
         """End what an earlier driver left, those of a host together; see `TaskRunner.end_left`.
@@ -310,73 +305,3 @@ class SSHRunner(TaskRunner):
                 return station
             pool.give_back(station)
             lacking[station] = lack
-
-    def _begin(self, run: Run) -> None:
-        if run.status == "pending":
-            self.begin(run)
-
-    async def _see_through(self, station: Station, job: Job) -> ExitStatus | None:
-        """Carry a job out; cancelled, end it, or let go of it where the driver must.
-
-        The run begins when there is proof that the job has.
-        """
-        carrying = asyncio.ensure_future(station.carry_out(job))
-        seeing = asyncio.ensure_future(job.seen.wait())
-        try:
-            await asyncio.wait([carrying, seeing], return_when=asyncio.FIRST_COMPLETED)
-            if job.seen.is_set():
-                self._begin(job.run)
-            return await carrying
-        except asyncio.CancelledError:
-            if self.letting_go:
-                station.forget(job)
-            else:
-                try:
-                    await finish(self._end(station, job))
-                finally:  # it may be cancelled once more
-                    if job.seen.is_set():
-                        self._begin(job.run)
-            raise
-        finally:
-            seeing.cancel()
-            carrying.cancel()
-
-    async def _end(self, station: Station, job: Job) -> None:
-        """End a job, and bring its files back; bounded."""
-        if not job.may_come and station.starting.lane.drop(job):
-            station.forget(job)
-            return
-        job.ending = "cancelled"
-        begun = time.monotonic()
-        while not job.done.done() and time.monotonic() < _give_up_at(station, job, begun):
-            if job.state == "sent":
-                station.ending.lane.put(job)
-            await asyncio.wait([job.done], timeout=_AGAIN)
-        if _is_over(station, job):
-            return
-        station.forget(job)
-        self.not_ended.add(job.run)
-        _log.warning(
-            "run %s could not be ended on %s and may go on there: %s. multirun cancel DIR tries it "
-            "again",
-            job.run.index,
-            station.name,
-            job.refused or station.health.why or "it did not answer in time",
-        )
-
-
-def _give_up_at(station: Station, job: Job, begun: float) -> float:
-    """Return until when it is tried to end a job, given since when that is."""
-    if station.hurried is not None:
-        return max(begun, station.hurried) + HURRIED_SECONDS
-    return begun + job.grace + _PATIENCE
-
-
-def _is_over(station: Station, job: Job) -> bool:
-    """Whether a job goes on no more, for sure; that its host was given up, or all, is no proof."""
-    if not job.done.done():
-        return False
-    error = job.done.exception()
-    if error is not None:
-        return isinstance(error, (NotStartedError, StagingError))
-    return job.token not in station.lost
