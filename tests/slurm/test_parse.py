@@ -204,7 +204,9 @@ def test_accounts_of_real_jobs() -> None:
 
 def test_accounts_of_other_versions() -> None:
     found = parse_account((MANUALS / "sacct.txt").read_text())
-    assert found["2000"] == AccountRow("2000", "CANCELLED", (0, 15), "c1-07", 93784.0, 1610612736)
+    assert found["2000"] == AccountRow(
+        "2000", "CANCELLED", (0, 15), "c1-07", 93784.0, 1610612736, "fit | all"
+    )
     assert found["2001"].max_rss_bytes == 8 << 30
     assert found["2001"].state == "OUT_OF_MEMORY"
     assert found["2004"].host == ""

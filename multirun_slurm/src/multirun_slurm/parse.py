@@ -16,8 +16,8 @@ Phase: TypeAlias = Literal["waiting", "running", "ended"]
 QUEUE_FIELDS = ("JobArrayID", "State", "Reason", "RestartCnt", "exit_code", "BatchHost", "Name")
 """The fields of squeue that `parse_queue` reads; the name, which may hold anything, comes last."""
 
-ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "TotalCPU", "MaxRSS")
-"""The fields of sacct that `parse_account` reads."""
+ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "TotalCPU", "MaxRSS", "JobName")
+"""The fields of sacct that `parse_account` reads; what may hold any character comes last."""
 
 # squeue(1) and sacct(1), JOB STATE CODES, of versions 20.11 to 25.05.
 PHASES: Mapping[str, Phase] = {
@@ -191,6 +191,7 @@ class AccountRow:
         host: its first node; "" where there was none.
         cpu_seconds: CPU time of all of it; None where unknown.
         max_rss_bytes: the largest resident set among its steps; None where unknown.
+        name: the job's name.
     """
 
     id: str
@@ -199,6 +200,7 @@ class AccountRow:
     host: str
     cpu_seconds: float | None
     max_rss_bytes: int | None
+    name: str
 
     @property
     def phase(self) -> Phase | None:
@@ -215,10 +217,10 @@ def parse_account(printed: str) -> dict[str, AccountRow]:
     found: dict[str, AccountRow] = {}
     lines = printed.splitlines(keepends=True)
     for line in lines:
-        fields = line[:-1].split("|")
+        fields = line[:-1].split("|", len(ACCOUNT_FIELDS) - 1)
         if not line.endswith("\n") or len(fields) != len(ACCOUNT_FIELDS):
             continue
-        ids, state, exit_code, nodes, cpu, rss = (field.strip() for field in fields)
+        ids, state, exit_code, nodes, cpu, rss, name = (field.strip() for field in fields)
         match = _STEP.match(ids)
         if match is None or not state:
             continue
@@ -230,6 +232,7 @@ def parse_account(printed: str) -> dict[str, AccountRow]:
                 "" if nodes.startswith(("None", "(null)")) else first_node(nodes),
                 cpu_seconds(cpu),
                 rss_bytes(rss),
+                name,
             )
         elif (job := found.get(match[1])) is not None:
             found[match[1]] = _with_step(job, state, rss_bytes(rss))
@@ -246,6 +249,7 @@ def _with_step(job: AccountRow, state: str, rss: int | None) -> AccountRow:
         job.host,
         job.cpu_seconds,
         max((one for one in (job.max_rss_bytes, rss) if one is not None), default=None),
+        job.name,
     )
 
 

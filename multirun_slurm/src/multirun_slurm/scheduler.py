@@ -123,6 +123,7 @@ class SlurmScheduler(CommandScheduler):
                     host=row.host or None,
                     cpu_seconds=row.cpu_seconds,
                     max_rss_bytes=row.max_rss_bytes,
+                    name=row.name,
                 )
         return states
 

@@ -95,6 +95,7 @@ class Batcher:
         self._waiting: dict[Work, None] = {}
         self._arrived = asyncio.Event()
         self._most: float = math.inf  # tasks in one submission; less after a refusal
+        self._pause = PAUSE_SECONDS  # after a refusal
         self._busy = -math.inf  # when jobs of ours were last out at a refusal
 
     def add(self, work: Work) -> None:
@@ -171,6 +172,7 @@ class Batcher:
         if refused is None:
             self.submitted += 1
             self._most *= 2
+            self._pause = PAUSE_SECONDS
             await self._drop_useless(submission, works)
         elif refused.crowded:
             await self._make_smaller(works, submission, refused)
@@ -265,9 +267,11 @@ class Batcher:
             out,
         )
         if tasks == 1 or out:
+            pause = min(self._pause, MOST_PAUSE_SECONDS)
+            self._pause = pause * 2 if tasks == 1 else PAUSE_SECONDS
             self._desk.freed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(MOST_PAUSE_SECONDS if tasks == 1 else PAUSE_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._desk.freed.wait()
 
     def _out_of_patience(self, works: Sequence[Work], refused: Refusal) -> bool:

@@ -89,7 +89,10 @@ class Judge:
         told = await accounts(
             self._scheduler, self._client, [key for key in dict.fromkeys(keys.values()) if key]
         )
-        return {work: told[key] for work, key in keys.items() if key in told}
+        found = {work: told[key] for work, key in keys.items() if key in told}
+        ours = {work: work.submission.name for work in works if work.submission is not None}
+        # An id may have been given to somebody else's job, before or since.
+        return {work: state for work, state in found.items() if state.name in (None, ours[work])}
 
     def _judge_record(
         self, work: Work, record: Event, state: JobState | None, *, over: bool, now: float
