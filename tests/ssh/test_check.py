@@ -85,6 +85,7 @@ def test_what_would_fail_is_told(
     assert len(found["no-such-name.invalid"]["problems"]) == 1
 
 
+@pytest.mark.namespaces
 def test_a_full_disk_and_a_place_that_is_not_ours(
     capsys: pytest.CaptureFixture[str], bed: SSHBed, how: list[str]
 ) -> None:
@@ -143,8 +144,6 @@ def test_places_are_those_of_the_runner(capsys: pytest.CaptureFixture[str], how:
 def logind_kills(bed: SSHBed, tmp_path: Path) -> Iterator[None]:
     """node1 looks as if systemd ran there, with a logind that ends what a logout leaves."""
     host = bed.hosts["node1"]
-    if host.network is None:
-        pytest.skip("pretending to have systemd needs namespaces; the bed is in loopback mode")
     conf = bed.shared / "logind.conf"
     conf.write_text("[Login]\n#KillUserProcesses=no\nKillUserProcesses=yes\n")
     host.inside("mkdir", "-p", "/run/systemd/system")
@@ -157,6 +156,7 @@ def logind_kills(bed: SSHBed, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("logind_kills")
+@pytest.mark.namespaces
 def test_a_logind_that_ends_all_is_told(capsys: pytest.CaptureFixture[str], how: list[str]) -> None:
     found = looked_at(capsys, how, f"{USER}@node1", code=1)
     (problem,) = found[f"{USER}@node1"]["problems"]

@@ -131,11 +131,10 @@ async def test_user_port_and_match_are_read(pool: Pool, config: Path, tmp_path: 
     assert seen.exists()
 
 
+@pytest.mark.namespaces
 async def test_what_is_said_of_a_host_goes_before_the_configuration(
     pool: Pool, config: Path
 ) -> None:
-    if not pool.bed.namespaces:
-        pytest.skip("the bed is in loopback mode: it has one login and one port")
     put_first(config, "Host node1\n  Port 1\n  User nobody\n")
     async with pool(f"{USER}@node1:2222", ssh_config=config) as (one,):
         assert (await one.run(["id", "-un"], timeout=30)).stdout.decode() == f"{USER}\n"
@@ -173,8 +172,7 @@ async def test_jump_hosts_are_shared(pool: Pool, config: Path) -> None:
     before = log.read_text().count("Accepted publickey")
     async with pool("node2", "node3", "node4", ssh_config=config) as three:
         ends = await asyncio.gather(*(one.run(["hostname"], timeout=60) for one in three))
-        if bed.namespaces:
-            assert [end.stdout for end in ends] == [b"node2\n", b"node3\n", b"node4\n"]
+        assert [end.stdout for end in ends] == [b"node2\n", b"node3\n", b"node4\n"]
         assert log.read_text().count("Accepted publickey") == before + 1
         bed.hosts["node1"].restart_sshd(drop=True)
         ends = await asyncio.gather(*(one.run(["true"], timeout=60) for one in three))

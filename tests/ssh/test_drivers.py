@@ -145,6 +145,25 @@ def test_runs_on_a_host_that_is_no_longer_in_the_list_are_adopted_too(
     assert len(marks.on(hosts[2])) == 2
 
 
+@pytest.mark.namespaces
+def test_runs_on_a_port_that_could_be_slots_are_adopted(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+) -> None:
+    """A number below 1024 behind a name is one of slots; the next driver must know better."""
+    marks, config = Marks(bed, "low port"), tmp_path / "config"
+    config.write_text(bed.ssh_config.read_text().replace("Port 2222", "Port 1"))
+    low = [f"ssh://{host.name}:22" for host in hosts[:3]]
+    killed(tmp_path / "s", bed, marks, marks.program, hosts=low[:2], ssh_config=str(config))
+    marks.go(*marks.on(hosts[0]))
+    made = SSHRunner(hosts=low[2:], slots=2, ssh_config=config, **QUICK)
+    with going(marks, tmp_path / "s", 6, made, resume=True) as sweep:
+        sweep.until(lambda: len(marks.executions()) == 6)
+        marks.go()
+        assert sweep.wait().results == list(range(6))
+    assert marks.executions() == Counter(range(6))
+    assert {run.host for run in sweep.wait().runs} == set(low)
+
+
 def test_cancel_without_a_driver_ends_all_with_their_children(
     tmp_path: Path, bed: SSHBed, hosts: list[Host]
 ) -> None:
@@ -162,7 +181,13 @@ def test_cancel_without_a_driver_ends_all_with_their_children(
     assert sweeps_left(hosts[0]) == sweeps_left(hosts[1]) == []
 
 
-@pytest.mark.parametrize("login", ["", f"{USER}@"], ids=["root", "user"])
+@pytest.mark.parametrize(
+    "login",
+    [
+        pytest.param("", id="root"),
+        pytest.param(f"{USER}@", id="user", marks=pytest.mark.namespaces),
+    ],
+)
 @pytest.mark.parametrize("how", ["SIGINT", "cancel", "time-out"])
 def test_what_is_ended_is_ended_with_its_whole_tree(
     how: str, login: str, tmp_path: Path, bed: SSHBed, hosts: list[Host]
@@ -244,6 +269,7 @@ def test_cancel_ends_what_it_can_where_one_host_lets_nobody_in(
     ("then", "cut", "host_timeout"),
     [("resume", 1, 300.0), ("cancel", 1, 300.0), ("resume", 1, 3.0), ("resume", 2, 3.0)],
 )
+@pytest.mark.namespaces
 def test_what_an_interrupted_driver_cannot_reach_is_found_later(
     then: str, cut: int, host_timeout: float, tmp_path: Path, bed: SSHBed, hosts: list[Host]
 ) -> None:

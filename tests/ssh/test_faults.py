@@ -34,6 +34,7 @@ def all_there(sweep: Sweep, count: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [6.0, pytest.param(30.0, marks=pytest.mark.long)])
+@pytest.mark.namespaces
 def test_a_link_that_is_cut_and_comes_back_costs_nothing(
     tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks, seconds: float
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_link_that_is_cut_and_comes_back_costs_nothing(
     assert sweeps_left(hosts[0]) == []
 
 
+@pytest.mark.namespaces
 def test_a_time_limit_is_kept_while_the_link_is_cut(
     tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks
 ) -> None:
@@ -92,6 +94,7 @@ def test_the_runs_of_a_host_that_dies_go_to_others(
     assert all(runs[index].host != hosts[1].name for index in lost)
 
 
+@pytest.mark.namespaces
 def test_a_host_that_comes_back_is_used_and_what_it_did_is_superseded(
     tmp_path: Path,
     bed: SSHBed,
@@ -167,6 +170,7 @@ def test_an_sshd_that_allows_little(
     assert marks.executions() == Counter(range(60))
 
 
+@pytest.mark.namespaces
 def test_a_full_disk_on_a_host_sends_its_runs_elsewhere(
     tmp_path: Path,
     bed: SSHBed,
@@ -225,6 +229,7 @@ def test_one_host_with_another_key_is_left_out_and_that_is_said(
         hosts[2].restore_key()
 
 
+@pytest.mark.namespaces
 def test_one_host_that_cannot_be_reached_from_the_start(
     tmp_path: Path,
     bed: SSHBed,
@@ -241,6 +246,7 @@ def test_one_host_that_cannot_be_reached_from_the_start(
     assert marks.on(hosts[3]) == []
 
 
+@pytest.mark.namespaces
 def test_all_hosts_are_gone_and_the_sweep_ends_and_is_resumed(
     tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks
 ) -> None:
@@ -263,6 +269,7 @@ def test_all_hosts_are_gone_and_the_sweep_ends_and_is_resumed(
     assert sweeps_left(two[0]) == sweeps_left(two[1]) == []
 
 
+@pytest.mark.namespaces
 def test_no_host_can_be_reached_at_all(tmp_path: Path, bed: SSHBed, hosts: list[Host]) -> None:
     for host in hosts[:2]:
         host.cut()

@@ -14,7 +14,7 @@ from ssh_host import Host
 
 from multirun_core import FileResource, Sweep, multirun
 
-pytestmark = pytest.mark.usefixtures("namespaces")
+pytestmark = pytest.mark.namespaces
 
 MIB = 1 << 20
 CMD = ["sh", "-c", "cat data/* same mine | cksum >sum; echo 1 >results.json"]

@@ -57,17 +57,12 @@ def without_batch_mode(bed: SSHBed, place: Path) -> Path:
     return config
 
 
-def needs_passwords(pool: Pool) -> None:
-    if not pool.bed.namespaces:
-        pytest.skip("the bed is in loopback mode: it knows no password of yours")
-
-
 @pytest.mark.asyncio
+@pytest.mark.namespaces
 async def test_without_a_terminal_a_person_is_waited_for(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the message says to type, once typed, is all that is needed."""
-    needs_passwords(pool)
     monkeypatch.setattr(login, "has_terminal", lambda: False)
     pool.bed.hosts["node1"].restart_sshd(*ASKS)
     async with pool("node1") as (one,):
@@ -98,6 +93,7 @@ def why(made: SSHRunner) -> str:
     return made._pool.hosts[0].health.why
 
 
+@pytest.mark.namespaces
 def test_a_sweep_waits_for_the_person(
     pool: Pool,
     hosts: list[Host],
@@ -109,7 +105,6 @@ def test_a_sweep_waits_for_the_person(
 
     Nor does the sweep where the host is out of reach for a while.
     """
-    needs_passwords(pool)
     monkeypatch.setattr(login, "has_terminal", lambda: False)
     hosts[0].restart_sshd(*ASKS)
     marks = Marks(pool.bed, "a person is waited for")
@@ -130,9 +125,9 @@ def test_a_sweep_waits_for_the_person(
     assert marks.executions() == dict.fromkeys(range(4), 1)
 
 
+@pytest.mark.namespaces
 def test_on_a_terminal_ssh_asks_for_as_long_as_it_takes(pool: Pool) -> None:
     """The time of the command that wanted to log in is up: that is no failure."""
-    needs_passwords(pool)
     pool.bed.hosts["node1"].restart_sshd(*ASKS)
     code = (
         "import asyncio, sys\n"
@@ -160,9 +155,9 @@ def test_on_a_terminal_ssh_asks_for_as_long_as_it_takes(pool: Pool) -> None:
     assert r"b'in\n'" in shown
 
 
+@pytest.mark.namespaces
 def test_on_a_terminal_ssh_asks(pool: Pool) -> None:
     """One login for two commands at once, by whoever sits there."""
-    needs_passwords(pool)
     pool.bed.hosts["node1"].restart_sshd(*ASKS)
     code = (
         "import asyncio, sys\n"

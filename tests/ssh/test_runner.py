@@ -40,6 +40,7 @@ def test_runs_are_carried_out_on_several_hosts(
     assert [sweeps_left(host) for host in hosts] == [[]] * 4
 
 
+@pytest.mark.namespaces
 def test_a_normal_user_needs_no_installation_there(
     tmp_path: Path, bed: SSHBed, hosts: list[Host]
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_program_that_one_host_lacks_is_not_looked_for_by_a_run(
         assert "node2 has no program 'mysim'" in str(run.message)
 
 
+@pytest.mark.namespaces
 def test_a_link_to_what_a_host_has_not_got_fails_the_run(
     tmp_path: Path, bed: SSHBed, hosts: list[Host]
 ) -> None:

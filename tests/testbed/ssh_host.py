@@ -16,8 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 INIT = Path(__file__).with_name("ssh_init.py")
 PATIENCE = 30.0  # seconds that anything may take on a machine that is busy
 USER = "sweeper"
@@ -38,6 +36,7 @@ PrintLastLog no
 AcceptEnv LANG LC_*
 LogLevel VERBOSE
 """
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # All of it happens in namespaces of the host's own and ends with them. sshd wants /run/sshd and
 # writes to /var/log; users are known and have homes on this host alone.
 BOOT = """\
@@ -164,9 +163,8 @@ class Host:
     def cut(self) -> None:
         """Let no packet through any more, in either direction; nothing is refused, all is silent.
 
-        Needs namespaces: elsewhere the test is skipped.
+        This, `refuse` and `small_disk` need namespaces, and their tests the mark of that name.
         """
-        self._need_namespaces("cutting a link")
         if not self._cut:
             for chain, direction in (("INPUT", "-i"), ("OUTPUT", "-o")):
                 self._iptables("-A", chain, direction, "eth0", "-j", "DROP")
@@ -180,7 +178,6 @@ class Host:
 
     def refuse(self) -> None:
         """Have every connection, open or new, reset from now on."""
-        self._need_namespaces("resetting connections")
         self.touched = True
         self._iptables(
             *("-A", "INPUT", "-i", "eth0", "-p", "tcp", "-j", "REJECT"),
@@ -235,7 +232,7 @@ class Host:
 
         `inside("umount", path)` takes it away again, and so does the host's death.
         """
-        self._need_namespaces("a small disk")
+        assert self.network is not None, "this needs namespaces: mark the test with that"
         self.inside("mkdir", "-p", str(path))
         options = f"size={size},nr_inodes={inodes},mode=1777"
         self.inside("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path))
@@ -248,9 +245,12 @@ class Host:
 
     def processes(self, text: str) -> list[str]:
         """Return the command lines of the host's processes that hold a text."""
-        script = 'for p in /proc/[0-9]*; do tr "\\0" " " <$p/cmdline 2>/dev/null; echo; done'
-        lines = self.inside("sh", "-c", script).splitlines()
-        return [line for line in lines if text in line and "/proc/[0-9]" not in line]
+        found: list[str] = []
+        for pid in self._pids():
+            with suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                found.append(words.decode(errors="replace"))
+        return [line for line in found if text in line]
 
     # How.
 
@@ -263,18 +263,29 @@ class Host:
         ports = [22, self.port] if self.network is not None else [self.port]
         lines = [f"ListenAddress {self.address}:{port}" for port in ports]
         if self.network is None:
-            lines.append(f"SetEnv HOME={self.home('root')}")
+            extra = self._with_own_place(extra)
         # sshd takes the first value of a directive.
         text = "\n".join([*extra, *lines, SSHD_CONFIG.format(etc=self.etc)])
         (self.etc / "sshd_config").write_text(text)
         boot = BOOT.format(name=self.name, etc=self.etc, home=self.homes, mounted=self.mounted)
         (self.etc / "boot.sh").write_text(boot)
 
-    def _need_namespaces(self, what: str) -> None:
-        if self.network is None:
-            pytest.skip(f"{what} needs root with CAP_NET_ADMIN; the bed is in loopback mode")
+    def _with_own_place(self, extra: Sequence[str]) -> list[str]:
+        """Have logins find the host's own home and name where it shares those of this machine."""
+        hostname = self.directory / "bin" / "hostname"
+        hostname.parent.mkdir(exist_ok=True)
+        hostname.write_text(f"#!/bin/sh\necho {self.name}\n")
+        hostname.chmod(0o755)
+        # Of several such directives sshd takes the first, and of several values any.
+        given = [one.partition(" ")[2] for one in extra if one.startswith("SetEnv ")]
+        own = {"HOME": self.home("root"), "PATH": f"{hostname.parent}:{_PATH}"}
+        words = [f"{name}={value}" for name, value in own.items()
+                 if not any(one.startswith(f"{name}=") for one in given)]  # fmt: skip
+        rest = [one for one in extra if not one.startswith("SetEnv ")]
+        return [" ".join(["SetEnv", *given, *words]), *rest]
 
     def _iptables(self, *words: str) -> None:
+        assert self.network is not None, "this needs namespaces: mark the test with that"
         run("nsenter", f"--net={self.network}", "iptables", "-w", "10", *words)
 
     def _init_pid(self) -> int:
@@ -289,15 +300,24 @@ class Host:
     def _sshds(self) -> list[int]:
         """Return the pids of all processes of sshd, as this machine sees them."""
         found: list[int] = []
-        todo = [self._init_pid()]
-        while todo:
-            entry = Path("/proc", str(todo.pop()))
+        for pid in self._pids():
             with suppress(OSError):
-                if (entry / "comm").read_text().startswith("sshd"):
-                    found.append(int(entry.name))
-                for children in entry.glob("task/*/children"):
-                    todo += map(int, children.read_text().split())
+                if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                    found.append(pid)
         return found
+
+    def _pids(self) -> list[int]:
+        """Return the pids of all processes but the first one, as this machine sees them."""
+        first = self._init_pid()
+        if self.network is not None:
+            space = Path(f"/proc/{first}/ns/pid").readlink()
+            return [pid for pid in _all_pids() if pid != first and _space_of(pid) == space]
+        found = [first]  # which takes over those whose parents have ended
+        for pid in found:
+            with suppress(OSError):
+                for children in Path(f"/proc/{pid}").glob("task/*/children"):
+                    found += map(int, children.read_text().split())
+        return found[1:]
 
     def _tell(self, *words: str) -> None:
         os.write(self._to, json.dumps(words).encode() + b"\n")
@@ -318,3 +338,14 @@ class Host:
                 raise RuntimeError(f"the first process of {self.name} has ended:\n{said}")
             if not nothing and came.endswith(b"\n"):
                 return
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def _space_of(pid: int) -> Path | None:
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink()
+    except OSError:
+        return None
