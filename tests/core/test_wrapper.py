@@ -180,6 +180,13 @@ def test_setup_comes_before_the_program(attempt: Attempt) -> None:
     assert attempt.read("stdout.txt") == "set\nits\n"
 
 
+def test_setup_may_look_at_variables_that_are_not_set(attempt: Attempt) -> None:
+    """As the start-up files of module systems and environments do."""
+    attempt.order("echo", "began", setup=['if [ -z "$NO_SUCH_VARIABLE" ]; then echo none; fi'])
+    assert attempt.run() is not None
+    assert attempt.read("stdout.txt") == "none\nbegan\n"
+
+
 def test_setup_that_is_no_shell_text_fails_the_run(attempt: Attempt) -> None:
     event = attempt.order("true", setup=["if ("]).run()
     assert event is not None

@@ -165,6 +165,7 @@ mr_inner() {
     unset MULTIRUN_NODE MULTIRUN_BOOTED
     MULTIRUN_RUN_DIR=$mr_dir MULTIRUN_TOKEN=$mr_token
     export MULTIRUN_RUN_DIR MULTIRUN_TOKEN
+    set +u # what users put before their command, such as start-up files of modules, was not made for it
     eval "$mr_program"
 }
 
