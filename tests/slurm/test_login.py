@@ -162,6 +162,29 @@ def test_what_a_program_imports_in_a_run_is_there(login_node: LoginNode, tmp_pat
     assert run.result["from"].startswith(str(login_node.home))
 
 
+def test_packed_runs_are_forked_there_by_its_python(login_node: LoginNode, tmp_path: Path) -> None:
+    program = (
+        "import multirun_core as m, os; n = m.getRunParams()['n']; "
+        "parent = open(f'/proc/{os.getppid()}/cmdline').read(); "
+        "m.postRunResults([n, 'warm_python' in parent, m.__file__])"
+    )
+    sweep = multirun(
+        runs=[{"n": n} for n in range(4)],
+        cmd=["python", "-c", program],
+        output_path=tmp_path / "s",
+        runner="slurm",
+        runner_options={
+            "python": "/usr/bin/python3",
+            "pack": 4,
+            "preload": ["json", "multirun_core"],
+            **login_node.options,
+        },
+        progress=False,
+    )
+    assert [result[:2] for result in sweep.results] == [[n, True] for n in range(4)], told(sweep)
+    assert all(result[2].startswith(str(login_node.home)) for result in sweep.results)
+
+
 def test_a_link_that_is_lost_for_a_while_changes_no_verdict(
     login_node: LoginNode, tmp_path: Path, slurm: SlurmCluster
 ) -> None:

@@ -191,15 +191,22 @@ def test_the_reference_names_every_option_with_its_default() -> None:
             assert rows[field.name] == shown, field.name
 
 
-@pytest.mark.parametrize("name", ["ssh", "slurm"])
-def test_warm_python_is_refused_where_runs_are_not_local(name: str, tmp_path: Path) -> None:
-    options = {"warm": True} | ({"hosts": "node1"} if name == "ssh" else {})
-    with pytest.raises(RunnerOptionError, match=f"runner '{name}' has no option 'warm'"):
+@pytest.mark.parametrize(
+    ("name", "given", "refusal"),
+    [
+        ("ssh", {"hosts": "node1"}, "runner 'ssh' has no option 'warm'"),
+        ("slurm", {}, "for jobs that carry out several runs: give pack, too"),
+    ],
+)
+def test_warm_python_is_refused_where_runs_share_nothing(
+    name: str, given: dict[str, Any], refusal: str, tmp_path: Path
+) -> None:
+    with pytest.raises((RunnerOptionError, UsageError), match=refusal):
         multirun(
             runs=[{"a": 1}],
             cmd=["python", "script.py"],
             output_path=tmp_path / "s",
             runner=name,
-            runner_options=options,
+            runner_options=given | {"warm": True},
         )
     assert not (tmp_path / "s").exists()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from multirun_slurm.units import parse_minutes
 from slurm_cluster import SlurmCluster
-from slurm_sweeps import BEGIN, POST, call, executions, job_ids, told
+from slurm_sweeps import BEGIN, POST, QUICK, call, executions, job_ids, told
+
+from multirun_core import multirun
 
 # Runs of a sweep wait for one another by marks, and tell when they began and ended.
 TIMES = "printf '[%s, %s]' $begin $(date +%s.%N) > part && mv part results.json"
@@ -125,3 +128,32 @@ def test_runs_with_several_nodes_get_a_job_each_among_packed_ones(
     assert sweep.results == [1, 1, 1, 2] * 2, told(sweep)
     found = sorted((plan["pack"], plan["runs"]) for plan in plans(tmp_path / "s"))
     assert found == [(1, 2), (4, 6)]
+
+
+def test_packed_runs_of_python_are_forked_from_a_warm_interpreter(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    """They are runs like others: parameters, time limit, exit status, Slurm's variables."""
+    script = tmp_path / "body.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from multirun_core import getRunParams, postRunResults\n"
+        "parent = open(f'/proc/{os.getppid()}/cmdline').read()\n"
+        "postRunResults({'warm': 'warm_python' in parent, 'job': os.environ['SLURM_JOB_ID']})\n"
+        "n = getRunParams()['n']\n"
+        "if n == 4: time.sleep(1000)\n"
+        "sys.exit(3 if n == 5 else 0)\n"
+    )
+    sweep = multirun(
+        runs=[{"n": n} for n in range(6)],
+        cmd=[sys.executable, "body.py"],
+        input_files=[script],
+        output_path=tmp_path / "s",
+        runner="slurm",
+        runner_options=QUICK | {"pack": 6, "warm": True, "pack_cpus": 2, "timeout": 3.0},
+        progress=False,
+    )
+    reasons = [run.reason for run in sweep.runs]
+    assert reasons == [None] * 4 + ["timeout", "exit"], told(sweep)
+    (job,) = job_ids(tmp_path / "s")
+    assert sweep.results[:4] == [{"warm": True, "job": job}] * 4

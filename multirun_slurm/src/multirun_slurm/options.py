@@ -32,6 +32,9 @@ class SlurmOptions(JobOptions):
         pack_cpus: CPUs of a job of packed runs; by default as many as one wave of them needs, up
             to a whole node.
         pack_minutes: how long a job of packed runs should take, for pack="auto".
+        warm: whether packed runs of Python scripts are forked from an interpreter that each job
+            makes warm first, by importing what the script imports.
+        preload: the modules to import for that, instead; says warm=True as well.
         poll_interval: seconds between two looks at the queue; "auto" for 2 at first, up to 60.
         infrastructure_retries: how many further attempts a run gets whose node failed, which was
             preempted, or which could not be started; they do not count as `retries`.
@@ -76,6 +79,8 @@ class SlurmOptions(JobOptions):
     pack: int | Literal["auto"] = 1
     pack_cpus: int | None = None
     pack_minutes: float = 10.0
+    warm: bool = False
+    preload: Sequence[str] = ()
     poll_interval: float | Literal["auto"] = "auto"
     infrastructure_retries: int = 2
     retry_scale: Mapping[str, float] | None = None

@@ -69,6 +69,8 @@ class SlurmRunner(SchedulerRunner):
             max_running=given.max_running,
             pack=given.pack,
             pack_seconds=given.pack_minutes * 60.0,
+            warm=given.warm,
+            preload=given.preload,
             setup=given.setup,
             poll_interval=_POLL_SECONDS if poll == "auto" else (poll, max(poll, 2 * poll)),
             record_grace=given.file_grace,

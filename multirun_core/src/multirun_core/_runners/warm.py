@@ -74,6 +74,18 @@ def script_at(cmd: Sequence[str]) -> int | None:
     return None
 
 
+def fits(own: Mapping[str, str], base: Mapping[str, str] | None = None) -> bool:
+    """Whether an interpreter with these variables of runs, and those of all, can be warm."""
+
+    def value(name: str) -> str:
+        return own.get(name, (base or {}).get(name, ""))
+
+    folders = value("PYTHONPATH")
+    return not any(value(name) for name in _UNFIT) and (
+        not folders or all(one.startswith("/") for one in folders.split(os.pathsep))
+    )
+
+
 class Warming:
     """The warm interpreters that belong to a launcher.
 
@@ -107,7 +119,7 @@ class Warming:
             return None  # runs are the driver's own children then
         at = script_at(cmd)
         own = {name: text for name, text in env.items() if not name.startswith(RUN_VARIABLES)}
-        if at is None or not self._fits(own):
+        if at is None or not fits(own, self.base_env):
             return None
         if self._launcher is not launcher:
             self._launcher = launcher
@@ -134,12 +146,3 @@ class Warming:
         if why is not None:
             raise BackendError(f"no warm Python: {why}")
         return number, at
-
-    def _fits(self, own: Mapping[str, str]) -> bool:
-        def value(name: str) -> str:
-            return own.get(name, self.base_env.get(name, ""))
-
-        folders = value("PYTHONPATH")
-        return not any(value(name) for name in _UNFIT) and (
-            not folders or all(one.startswith("/") for one in folders.split(os.pathsep))
-        )

@@ -61,6 +61,8 @@ class Order:
         timeout: seconds that it may run; None for no limit.
         grace: seconds between TERM and KILL when it is ended.
         log: the absolute path of a file over there to which lines about it are appended, too.
+        warm: what a warm interpreter is asked for instead, where there is one; see
+            `warm_python/packed.py`.
     """
 
     cmd: Sequence[str]
@@ -72,6 +74,7 @@ class Order:
     timeout: float | None = None
     grace: float = 5.0
     log: str | None = None
+    warm: bytes | None = None
 
     def render(self) -> bytes:
         """Return the text of the order, for the file `ORDER` in the run directory.
@@ -79,6 +82,7 @@ class Order:
         It may hold what `env` holds, so it must be readable for its owner alone.
         """
         facts = {
+            "warm": "" if self.warm is None else self.warm.hex(),  # the first line is this
             "index": "-" if self.index is None else str(self.index),
             "attempt": str(self.attempt),
             "timeout": "" if self.timeout is None else _decimal(self.timeout),

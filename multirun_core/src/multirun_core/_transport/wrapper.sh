@@ -162,7 +162,7 @@ mr_inner() {
     . "$mr_mine/order"
     # This attempt may have been given up at the very moment at which it begins.
     [ "$mr_attempt" = "$mr_attempt_asked" ] || mr_unfit "the order is for attempt $mr_attempt"
-    unset MULTIRUN_NODE MULTIRUN_BOOTED
+    unset MULTIRUN_NODE MULTIRUN_BOOTED MULTIRUN_WARM MULTIRUN_SLOT
     MULTIRUN_RUN_DIR=$mr_dir MULTIRUN_TOKEN=$mr_token
     export MULTIRUN_RUN_DIR MULTIRUN_TOKEN
     set +u # what users put before their command, such as start-up files of modules, was not made for it
@@ -234,15 +234,94 @@ mr_launch() {
     fi
     # Who ends it waits two seconds for its process, and takes it then for one that never began.
     [ ! -e "$mr_claim/ending" ] || mr_leave 3 'it is being ended'
-    setsid sh "$mr_self" inner "$mr_dir" "$mr_attempt" "$mr_restart" </dev/null \
-        >"$mr_dir/stdout.txt" 2>"$mr_dir/stderr.txt" 9<"$mr_claim" &
-    mr_child=$!
-    mr_p_wrapper=$$ mr_watchdog=
+    mr_warmed='' mr_watchdog=''
+    if [ -n "${MULTIRUN_WARM:-}" ] && mr_fork; then
+        mr_warmed=1
+        mr_listen
+    else
+        setsid sh "$mr_self" inner "$mr_dir" "$mr_attempt" "$mr_restart" </dev/null \
+            >"$mr_dir/stdout.txt" 2>"$mr_dir/stderr.txt" 7<&- 8<&- 9<"$mr_claim" &
+        mr_child=$! mr_waited=$!
+    fi
+    mr_p_wrapper=$$
     [ -z "$mr_timeout" ] || mr_watch
     mr_started "$$" && mr_own_start=$mr_start
     mr_started "$mr_child" || mr_start=0 # it has ended already
     printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t.\n' "$mr_host" "$mr_boot" "$$" "$mr_own_start" \
         "$mr_child" "$mr_start" "$mr_token" >"$mr_claim/process"
+}
+
+# Have the run forked from the warm interpreter of this job, and set mr_child to its process; false
+# where it must be started plainly. See warm.sh, which holds open what this is asked and told by: 8
+# to ask, 7 to hear what becomes of the run that has this slot.
+mr_fork() {
+    [ -n "$mr_warm" ] && [ ! -e "$MULTIRUN_WARM/ended" ] && [ "${#mr_claim}" -le 900 ] || return 1
+    case $mr_claim in *"
+"*) return 1 ;; esac
+    true >"$mr_claim/asked" || return 1 # whoever removes it decides about this run
+    printf '%s %s %s\n' "$MULTIRUN_SLOT" "$mr_token" "$mr_claim" >&8
+    while :; do
+        mr_hear
+        case $mr_word in
+        pid)
+            mr_child=$mr_value
+            return 0
+            ;;
+        no)
+            rm -f "$mr_claim/asked"
+            return 1
+            ;;
+        ended)
+            ! rm "$mr_claim/asked" 2>/dev/null || return 1
+            mr_last_word # somebody has begun to, who should say so
+            ;;
+        lost | nothing)
+            mr_sweep_up '' "$mr_token" "$mr_grace"
+            mr_leave 74 'the warm interpreter ended while it started this run'
+            ;;
+        esac
+    done
+}
+
+# Set mr_word and mr_value to what is said next of this run, or of all.
+mr_hear() {
+    while :; do
+        IFS=' ' read -r mr_to mr_word mr_value <&7 || continue # a signal came
+        case $mr_to in "$mr_token" | all) return ;; esac
+    done
+}
+
+# Say that nothing more is said, unless something is within a second.
+mr_last_word() {
+    (
+        trap '' TERM INT HUP USR1 USR2
+        sleep 1
+        printf '%s nothing\n' "$mr_token" >&7
+    ) </dev/null >/dev/null 2>&1 &
+}
+
+# Wait for the end of a run that was forked, in a process of its own, since signals do not end a
+# read for sure. It passes on what it has heard.
+mr_listen() {
+    (
+        trap '' TERM INT HUP USR1 USR2
+        while :; do
+            mr_hear
+            case $mr_word in
+            end) break ;;
+            ended | lost) # who would say how it ends is gone as well, or is not
+                while mr_started "$mr_child"; do sleep 1; done
+                mr_last_word
+                ;;
+            nothing)
+                mr_value='137 0'
+                break
+                ;;
+            esac
+        done
+        printf '%s heard %s\n' "$mr_token" "$mr_value" >&7
+    ) </dev/null >/dev/null &
+    mr_waited=$!
 }
 
 # Keep the time limit, in a process of its own: it is kept also where this one is killed.
@@ -255,27 +334,35 @@ mr_watch() {
         mr_sleeper=$!
         wait "$mr_sleeper"
         exec sh "$mr_self" end "$mr_dir" "$mr_attempt" "$mr_grace" timeout "$mr_restart"
-    ) </dev/null >/dev/null 2>&1 &
+    ) </dev/null >/dev/null 2>&1 7<&- 8<&- &
     mr_watchdog=$!
 }
 
 # Wait for the program's end, through signals, and set mr_code. Asked to end, end it.
 mr_await() {
-    mr_told=
+    mr_told= mr_spent=0
     while :; do
-        wait "$mr_child"
+        [ -n "$mr_asked" ] || wait "$mr_waited" # asked it may have been before this began
         mr_code=$?
         if [ -n "$mr_asked" ]; then
             mr_asked='' mr_told=1
             sh "$mr_self" end "$mr_dir" "$mr_attempt" "$mr_grace" cancelled "$mr_restart" \
-                </dev/null >/dev/null 2>&1 &
+                </dev/null >/dev/null 2>&1 7<&- 8<&- &
         fi
-        mr_started "$mr_child" || break
+        mr_started "$mr_waited" && continue
+        # A signal may have come at the same moment. Asked again, some shells have forgotten the
+        # child.
+        wait "$mr_waited" 2>/dev/null
+        mr_again=$?
+        [ "$mr_again" = 127 ] || mr_code=$mr_again
+        [ -n "$mr_warmed" ] || break
+        if [ "$mr_code" = 0 ]; then
+            until mr_hear && [ "$mr_word" = heard ]; do :; done
+            mr_code=${mr_value% *} mr_spent=${mr_value#* }
+            break
+        fi
+        mr_listen # a signal has ended it before it was deaf to them
     done
-    # A signal may have come at the same moment. Asked again, some shells have forgotten the child.
-    wait "$mr_child" 2>/dev/null
-    mr_again=$?
-    [ "$mr_again" = 127 ] || mr_code=$mr_again
     # Whoever ends jobs may tell all of their processes at once, so that it has ended before.
     [ -z "$mr_asked$mr_told" ] || [ -e "$mr_claim/ending" ] || echo cancelled >"$mr_claim/ending"
 }
@@ -285,7 +372,7 @@ mr_conclude() {
     mr_reason=-
     [ ! -r "$mr_claim/ending" ] || read -r mr_reason <"$mr_claim/ending"
     [ ! -e "$mr_claim/unfit" ] || mr_reason=submit
-    mr_spent=0 mr_user=0m0s mr_system=0m0s
+    mr_user=0m0s mr_system=0m0s
     { read -r mr_rest && read -r mr_user mr_system; } <"$mr_claim/exit.part"
     for mr_one in "$mr_user" "$mr_system"; do # such as 1m2.34s
         mr_minutes=${mr_one%m*} mr_one=${mr_one#*m}

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from multirun_core._runners.scheduler.desk import Desk
     from multirun_core._runners.scheduler.packing import Packer
     from multirun_core._runners.scheduler.site import Site
+    from multirun_core._runners.scheduler.warming import Warmth
     from multirun_core._transport.wrapper import Order
 
 _log = logging.getLogger("multirun.runner")
@@ -63,6 +64,7 @@ class Batcher:
         at_once: Callable[[Demand, int], int],
         longest: Callable[[Demand], float | None],
         throttle: int | None,
+        warmth: Warmth | None,
     ) -> None:
         """Prepare.
 
@@ -78,6 +80,7 @@ class Batcher:
             at_once: returns how many runs of a job with so many go on at once.
             longest: returns the most seconds that such a job is given; None for no limit.
             throttle: how many tasks of an array may run at once; None for no limit.
+            warmth: lets runs that share a job be forked from a warm interpreter; None for none.
         """
         self.submitted = 0
         self._scheduler = scheduler
@@ -92,6 +95,7 @@ class Batcher:
         self._at_once = at_once
         self._longest = longest
         self._throttle = throttle
+        self._warmth = warmth
         self._waiting: dict[Work, None] = {}
         self._arrived = asyncio.Event()
         self._most: float = math.inf  # tasks in one submission; less after a refusal
@@ -209,6 +213,8 @@ class Batcher:
         script = self._scheduler.script(job)
         log = str(submission.directory / "log")
         orders = {work: self._order(work, f"{token}-{work.number}", log) for work in works}
+        if self._warmth is not None and pack > 1:
+            submission.more = self._warmth.prepare(orders)
         lacking = await self._site.lay_out(submission, works, orders, script, slots)
         for work, why in lacking.items():
             self._desk.conclude(work, ExitStatus(code=None, reason="staging", message=why))

@@ -6,7 +6,8 @@
 # DIR is the directory of the submission. In it: `plan`, shell text that sets mr_size (runs in a
 # task), mr_slots (how many at once) and mr_base (what relative run directories begin with); `runs`,
 # a line for each run with its attempt and its directory, in which what is not plain is escaped as
-# printf(1) has it for %b.
+# printf(1) has it for %b. Where there are `warm` and `warm.sh`, runs may be forked from an
+# interpreter that this makes warm first.
 #
 # TERM ends all runs of the task, each with its own grace. HUP ends those whose claim holds a file
 # `ending`. USR1 and USR2 are passed on to all.
@@ -54,7 +55,7 @@ mr_carry_out() {
     [ -z "$mr_stop" ] || return 0
     mr_read "$1"
     [ ! -d "$mr_claim" ] && [ -e "$mr_dir/.multirun/order" ] || return 0
-    sh "$mr_here/wrapper.sh" run "$mr_dir" "$mr_attempt" </dev/null &
+    sh "$mr_here/wrapper.sh" run "$mr_dir" "$mr_attempt" </dev/null 3<&- &
     mr_pid=$!
     [ -z "$mr_stop" ] || kill -TERM "$mr_pid" 2>/dev/null # the signal came just before
     mr_await "$mr_pid"
@@ -84,6 +85,7 @@ mr_listen() {
 mr_work() {
     mr_turn=0
     mr_listen
+    [ -z "$mr_warm" ] || mr_use "$1"
     while IFS= read -r mr_line <&3; do
         [ $((mr_turn % mr_slots)) -ne "$1" ] || mr_carry_out "$mr_line"
         mr_turn=$((mr_turn + 1))
@@ -133,6 +135,12 @@ trap 'mr_stop=1; mr_tell_all TERM' TERM INT
 trap 'mr_tell_all HUP' HUP
 trap 'mr_tell_all USR1' USR1
 trap 'mr_tell_all USR2' USR2
+mr_warm=''
+if [ -r "$mr_here/warm" ]; then
+    # shellcheck disable=SC1091 # written beside it
+    . "$mr_here/warm.sh"
+    mr_warm_up
+fi
 mr_number=0
 while [ "$mr_number" -lt "$mr_slots" ]; do
     (mr_work "$mr_number") &
@@ -144,4 +152,5 @@ for mr_worker in $mr_workers; do
     mr_await "$mr_worker"
     [ "$mr_code" -eq 0 ] || mr_failed=1
 done
+[ -z "$mr_warm" ] || mr_cool
 exit "$mr_failed"

@@ -30,6 +30,7 @@ from multirun_core._runners.scheduler.overseeing import Overseer
 from multirun_core._runners.scheduler.packing import Packer, jobs_for
 from multirun_core._runners.scheduler.site import Site
 from multirun_core._runners.scheduler.submission import CALL_SECONDS, Demand
+from multirun_core._runners.scheduler.warming import Warmth
 from multirun_core._runners.task import TaskRunner
 from multirun_core._transport.local import LocalTransport
 from multirun_core.errors import ParamError, SubmitError, UsageError
@@ -77,6 +78,8 @@ class SchedulerRunner(TaskRunner):
         pack: int | Literal["auto"] = 1,
         pack_parallel: int = 1,
         pack_seconds: float = 300.0,
+        warm: bool = False,
+        preload: Sequence[str] = (),
         setup: Sequence[str] = (),
         poll_interval: tuple[float, float] = (2.0, 60.0),
         record_grace: float = 30.0,
@@ -109,6 +112,9 @@ class SchedulerRunner(TaskRunner):
                 for as many as take some minutes, by how long the first ones took.
             pack_parallel: how many runs of such a job go on at once.
             pack_seconds: how long a job is to take with pack="auto".
+            warm: in jobs that carry out several runs, fork those that are a Python script or
+                `-m module` from one interpreter that has imported what the script imports.
+            preload: the modules to import for that, instead; says warm=True as well.
             setup: lines of shell text before each run's program, such as "module load gcc".
             poll_interval: the least and the most seconds between two questions to the queue.
             record_grace: how long what a run has written may take to be seen here, in seconds:
@@ -151,6 +157,9 @@ class SchedulerRunner(TaskRunner):
         self._max_running = max_running
         self._packer = Packer(pack, pack_seconds)
         self._parallel = pack_parallel
+        if (warm or preload) and pack == 1:
+            raise UsageError("warm Python is for jobs that carry out several runs: give pack, too")
+        self._warmth = Warmth(preload) if warm or preload else None
         self._setup = tuple(setup)
         self._interval = (least, most)
         self._record_grace = record_grace
@@ -200,6 +209,7 @@ class SchedulerRunner(TaskRunner):
             at_once=self.at_once,
             longest=self.longest,
             throttle=self._max_running,
+            warmth=self._warmth,
         )
         self._adoption = Adoption(self.scheduler, self._client, site)
         self._overseer = Overseer(

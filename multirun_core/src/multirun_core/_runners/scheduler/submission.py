@@ -8,12 +8,14 @@ driver finds out from it what this one did:
     answer       what the submit command printed: the id
     log          lines of the wrappers, as runs start and end
     out          what the jobs themselves print
+    warm…        for a warm interpreter, where runs may be forked from one
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import shlex
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 CALL_SECONDS = 60.0
 """Time limit of one call; a controller that is away takes some 20 s to say so."""
 
+_log = logging.getLogger("multirun.runner")
+
+_COLD = b"warm\t"  # how warm.sh says why there is no warm interpreter
 _PLAIN = re.compile(rb"[^A-Za-z0-9_./+:,@%=-]")
 
 
@@ -158,6 +163,7 @@ class Submission:
         confirmed: whether that look found nothing new.
         offset: how much of its log has been read.
         call_seconds: how long its submit command may take, wherever it is called.
+        more: further files for its directory, by name; only their owner can read them.
     """
 
     def __init__(
@@ -178,7 +184,9 @@ class Submission:
         self.confirmed = False
         self.offset = 0
         self.call_seconds = CALL_SECONDS
+        self.more: Mapping[str, bytes] = {}
         self._tail = b""
+        self._said: set[bytes] = set()
 
     def __repr__(self) -> str:
         return f"<Submission {self.token} as {'+'.join(self.ids) or 'no job yet'}>"
@@ -231,8 +239,12 @@ class Submission:
             "log": b"",
             "plan.json": json.dumps(plan).encode(),
         }
-        for name, content in files.items():
-            with (self.local / name).open("wb") as file:
+        for name, content in {**files, **self.more}.items():
+            path = self.local / name
+            if name in self.more:
+                path.parent.mkdir(exist_ok=True)
+                path.touch(0o600)
+            with path.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -259,6 +271,11 @@ class Submission:
         """
         self.offset += len(data)
         *lines, self._tail = (self._tail + data).split(b"\n")
+        for line in lines:
+            if line.startswith(_COLD) and line not in self._said:
+                self._said.add(line)
+                why = line.removeprefix(_COLD).decode("utf-8", "replace")
+                _log.warning("no warm Python, so that runs start as usual: %s", why)
         events = (parse_line(line.decode("utf-8", "replace") + "\n") for line in lines)
         return [event for event in events if event is not None]
 

@@ -32,43 +32,44 @@ _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _OURS = {os.path.join(_FOLDER, name) for name in os.listdir(_FOLDER)} | {sys.argv[0], __file__}
 # Stands in sys.path for the script's directory, which is another one in each run.
 _PLACE = "/dev/null/the directory of the script"
+_BY_LAUNCHER = 2  # words of `sys.argv`
 _SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))
 
 
 def main(pristine: dict[str, Any], known: set[str]) -> None:
-    """Serve the connection with the number `sys.argv[1]`; return in a run, when that has ended.
+    """Serve whoever asks for runs; return in a run, when that has ended.
+
+    That is the launcher, by the connection with the number `sys.argv[1]`, or a job: see `packed`.
 
     Args:
         pristine: what was in the module `__main__` at first.
         known: which modules had been imported then.
     """
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, int(sys.argv[1]))
-    os.set_inheritable(connection.fileno(), False)
+    asker: Any
+    if len(sys.argv) > _BY_LAUNCHER:
+        from . import packed
+
+        asker = packed.Pipes(*sys.argv[1:])
+    else:
+        asker = _Connection(int(sys.argv[1]))
     sys.path.pop()
     if not _SAFE_PATH:
         sys.path[0] = _PLACE
     loading.forget(known)
-    first, _ = _receive(connection)
-    if first is None:
-        os._exit(0)
-    program, names, script, module = first
+    program, names, script, module = asker.first()
     ending.prepare()
     title.prepare()
-    refusal = loading.load(names, script, module)
-    _send(connection, refusal)
-    if refusal is not None:
-        os._exit(0)
+    asker.say(loading.load(names, script, module))
     loaded = {name.partition(".")[0] for name in sys.modules} - known
     ending.share(set(sys.modules))
     _forget_output()
-    run, streams = _serve(connection)
-    connection.close()
+    run, streams = asker.serve()
     run.program = program
     _become(run, streams)
     _carry_out(run, loaded, pristine)
 
 
-class _Run:
+class Run:
     """What the launcher asks for.
 
     Attributes:
@@ -110,6 +111,33 @@ class _Run:
         os.execve(self.program, self.words, {**_ORIGINAL, **self.extra})  # noqa: S606 - as meant
 
 
+class _Connection:
+    """What the launcher asks for runs by."""
+
+    def __init__(self, number: int) -> None:
+        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, number)
+        os.set_inheritable(number, False)
+
+    def first(self) -> Any:
+        """Return the program of this interpreter, and what to import; end where nobody is left."""
+        first, _ = _receive(self._socket)
+        if first is None:
+            os._exit(0)
+        return first
+
+    def say(self, refusal: str | None) -> None:
+        """Say that runs may be asked for, or why not."""
+        _send(self._socket, refusal)
+        if refusal is not None:
+            os._exit(0)
+
+    def serve(self) -> tuple[Run, list[int]]:
+        """Fork a process for each request; return in the new process, with its request."""
+        run, streams = _serve(self._socket)
+        self._socket.close()
+        return run, streams
+
+
 def _receive(connection: _socket.socket) -> tuple[Any, list[int]]:
     """Return a message and the descriptors that came with it; None where nobody is left."""
     data = b""
@@ -138,8 +166,7 @@ def _forget_output() -> None:
             stream.seek(0)
 
 
-def _serve(connection: _socket.socket) -> tuple[_Run, list[int]]:
-    """Fork a process for each request; return in the new process, with its request."""
+def _serve(connection: _socket.socket) -> tuple[Run, list[int]]:
     while True:
         request, streams = _receive(connection)
         if request is None:
@@ -150,7 +177,7 @@ def _serve(connection: _socket.socket) -> tuple[_Run, list[int]]:
             _send(connection, -(error.errno or 1))
         else:
             if child == 0:
-                run = _Run(*request)
+                run = Run(*request)
                 _hand_over(connection, run)
                 return run, streams
             os.waitpid(child, 0)
@@ -158,7 +185,7 @@ def _serve(connection: _socket.socket) -> tuple[_Run, list[int]]:
             os.close(stream)
 
 
-def _hand_over(connection: _socket.socket, run: _Run) -> None:
+def _hand_over(connection: _socket.socket, run: Run) -> None:
     """Fork the run and end; return in the run only, once it is the launcher's child."""
     maker = os.getpid()
     try:
@@ -183,7 +210,7 @@ def _hand_over(connection: _socket.socket, run: _Run) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, run.data)
 
 
-def _become(run: _Run, streams: list[int]) -> None:
+def _become(run: Run, streams: list[int]) -> None:
     """Give this process the arguments, the variables and the streams of the run."""
     for number, stream in enumerate(streams, 1):
         os.dup2(stream, number)
@@ -197,7 +224,7 @@ def _become(run: _Run, streams: list[int]) -> None:
     loading.renew(os.getcwd())
 
 
-def _carry_out(run: _Run, loaded: set[str], pristine: dict[str, Any]) -> None:
+def _carry_out(run: Run, loaded: set[str], pristine: dict[str, Any]) -> None:
     """Execute the script, the module or the text, as the interpreter itself would."""
     kind, file = run.words[run.at], sys.argv[0]
     if not _SAFE_PATH:
@@ -247,7 +274,7 @@ def _forget_file(namespace: dict[str, Any]) -> None:
         namespace.pop(name, None)
 
 
-def _compile(file: str, run: _Run) -> Any:
+def _compile(file: str, run: Run) -> Any:
     """Return the code of a script; execute the command where it is none, or does not compile."""
     try:
         if file == "-c":
