@@ -96,6 +96,19 @@ class QueueRow:
         return PHASES.get(self.state)
 
     @property
+    def unlaunched(self) -> bool:
+        """Whether it was given a node that could not launch it: its prolog failed, or slurmd did.
+
+        A job that may not be queued again then ends as if cancelled, but with no signal.
+        """
+        return self.state == "CANCELLED" and bool(self.host) and self.exit == (0, 0)
+
+    @property
+    def end_reason(self) -> str | None:
+        """The `Run.reason` that its end has, for a run that left no record."""
+        return "launch" if self.unlaunched else end_reason(self.state, self.reason)
+
+    @property
     def array(self) -> str:
         """The id of the job or array as a whole."""
         return self.id.partition("_")[0]

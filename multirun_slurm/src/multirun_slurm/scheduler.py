@@ -128,6 +128,10 @@ class SlurmScheduler(CommandScheduler):
         return states
 
 
+_NOT_LAUNCHED = (
+    "Slurm says CANCELLED before the job had begun on {0}: it could not be launched there, as "
+    "where a prolog fails or slurmd has no directory; `exclude` leaves a node out"
+)
 _SQUEUE = ("squeue", "--me", "--noheader", "--array", "--states=all")
 
 
@@ -143,9 +147,11 @@ def _told(rows: Iterable[parse.QueueRow]) -> Iterable[tuple[str, JobState]]:
             JobState(
                 phase=phase,
                 word=row.state,
-                reason=parse.end_reason(row.state, row.reason) if ended else None,
+                reason=row.end_reason if ended else None,
                 message=why.text
                 if why is not None
+                else _NOT_LAUNCHED.format(row.host)
+                if row.unlaunched
                 else _ending(row.state, row.reason, row.exit)
                 if ended
                 else None,

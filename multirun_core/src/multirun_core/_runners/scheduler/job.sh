@@ -52,7 +52,8 @@ mr_await() {
 
 # Carry out the run of line $1, unless somebody else does.
 mr_carry_out() {
-    [ -z "$mr_stop" ] || return 0
+    # A job that was told to end has failed, so that it differs from one that never began.
+    [ -z "$mr_stop" ] || { mr_failed=1 && return 0; }
     mr_read "$1"
     [ ! -d "$mr_claim" ] && [ -e "$mr_dir/.multirun/order" ] || return 0
     sh "$mr_here/wrapper.sh" run "$mr_dir" "$mr_attempt" </dev/null 3<&- &

@@ -1,0 +1,76 @@
+"""Nodes that take a job and cannot launch it: Slurm then says that the job was cancelled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_cluster import ClusterOptions, SlurmCluster
+from slurm_sweeps import BEGIN, POST, InThread, call, executions, told, wait_until
+from sweeps import events
+
+from multirun_core import Sweep
+
+Make = Callable[[ClusterOptions], SlurmCluster]
+
+
+def use(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    return cluster
+
+
+def ends(root: Path) -> list[tuple[str | None, str]]:
+    """Return how attempts ended that were not the last."""
+    told = [event for event in events(root) if event["event"] == "end" and event.get("reason")]
+    return [(event["reason"], event["message"]) for event in told]
+
+
+def check(sweep: Sweep, root: Path) -> None:
+    """See that the run was executed once, whatever went before."""
+    assert [run.status for run in sweep.runs] == ["success"], told(sweep)
+    assert dict(executions(root)) == {0: 1}
+
+
+def test_a_prolog_that_fails_costs_no_run(
+    make_slurm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first node is drained for that; the run is tried again on another."""
+    once, prolog = tmp_path / "once", tmp_path / "prolog"
+    prolog.write_text(f"#!/bin/sh\n! mkdir '{once}' 2>/dev/null\n")
+    prolog.chmod(0o755)
+    cluster = use(make_slurm(ClusterOptions(nodes=2, extra=(f"Prolog={prolog}",))), monkeypatch)
+    root = tmp_path / "s"
+    check(call(root, BEGIN + POST), root)
+    ((reason, message),) = ends(root)
+    assert reason == "launch"
+    assert "could not be launched there" in message
+    assert "drained" in " ".join(cluster.node_states().values())
+
+
+def test_a_slurmd_without_its_directory_costs_no_run(
+    make_slurm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = use(make_slurm(ClusterOptions(nodes=1)), monkeypatch)
+    root, spool = tmp_path / "s", cluster.root / "spool" / "n1"
+    shutil.rmtree(spool)
+    options = {"infrastructure_retries": 50, "retry_delay": 1.0}
+    sweep = InThread(root, BEGIN + POST, options=options)
+    wait_until(lambda: (root / "runs").exists() and ends(root), "an attempt in vain")
+    spool.mkdir()
+    check(sweep.result(), root)
+    assert {reason for reason, _ in ends(root)} == {"launch"}
+
+
+def test_who_cancels_a_job_that_waits_has_it_cancelled(
+    make_slurm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no node, and no signal either."""
+    cluster = use(make_slurm(ClusterOptions(nodes=1)), monkeypatch)
+    sweep = InThread(tmp_path / "s", POST, options={"sbatch_args": ["--hold"]})
+    wait_until(cluster.jobs, "the job")
+    cluster.run("scancel", *cluster.jobs())
+    done = sweep.result()
+    assert [(run.status, run.reason) for run in done.runs] == [("failure", "cancelled")], told(done)
