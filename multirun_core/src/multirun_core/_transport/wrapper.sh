@@ -82,6 +82,13 @@ mr_known() {
     [ "$mr_p_end" = . ]
 }
 
+# Whether an environment, the file $1, has no token, or is that with $2: one that is being cast off
+# right now would be missed where only those without one were meant.
+mr_no_others() {
+    mr_seen=$(LC_ALL=C grep -sz '^MULTIRUN_TOKEN=' "$1" | tr -d '\000')
+    [ -z "$mr_seen" ] || [ "$mr_seen" = "MULTIRUN_TOKEN=$2" ]
+}
+
 # Set mr_members to the live processes of the run: $1 its session or "", $2 its token. False where
 # there is none.
 mr_find() {
@@ -103,7 +110,7 @@ mr_find() {
                 # Another attempt may be in the same directory, where this one was given up.
                 [ "$mr_place/cwd" -ef "$mr_dir" ] && [ ! -d "$mr_place/fd/9" ] &&
                     [ -O "$mr_place" ] && mr_started "${mr_place#/proc/}" && [ "$mr_tty" = 0 ] &&
-                    ! LC_ALL=C grep -qsz '^MULTIRUN_TOKEN=' "$mr_place/environ"
+                    mr_no_others "$mr_place/environ" "$2"
             }; then
                 echo "$mr_place/cwd"
             fi
