@@ -258,6 +258,52 @@ async def test_keys_and_refusals_are_told(pool: Pool, tmp_path: Path) -> None:
             await one.run(["true"], timeout=30)
 
 
+def behind(pool: Pool, place: Path) -> None:
+    """Have node2 reached by way of node1."""
+    config = place / "config"  # the name of which ssh does not quote for the ssh that it starts
+    config.write_text(f"Host node2\n  ProxyJump node1\n{pool.options['ssh_config'].read_text()}")
+    pool.options["ssh_config"] = config
+
+
+@pytest.mark.asyncio
+@pytest.mark.namespaces
+async def test_a_jump_host_that_asks_is_logged_in_to(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(login, "has_terminal", lambda: False)
+    behind(pool, tmp_path)
+    pool.bed.hosts["node1"].restart_sshd(*ASKS)
+    async with pool("node2") as (one,):
+        with pytest.raises(LoginNeedsPersonError, match=r"Permission denied \(password\)") as told:
+            await one.run(["true"], timeout=60)
+        log_in = told.value.command
+        # The ssh that reaches the jump host stays in the session of the terminal, which ends here.
+        script = f"trap '' HUP; {log_in} && {log_in.replace('-f -N -M', '-O check')}"
+        await asyncio.to_thread(type_password, ["sh", "-c", script])
+        assert (await one.run(["hostname"], timeout=30)).stdout == b"node2\n"
+
+
+@pytest.mark.asyncio
+async def test_what_is_wrong_with_a_jump_host_is_told(pool: Pool, tmp_path: Path) -> None:
+    behind(pool, tmp_path)
+    host = pool.bed.hosts["node1"]
+    host.change_key()
+    try:
+        async with pool("node2") as (one,):
+            with pytest.raises(HostKeyError, match="SHA256:"):
+                await one.run(["true"], timeout=60)
+    finally:
+        host.restore_key()
+    host.restart_sshd("AuthorizedKeysFile none")
+    async with pool("node2") as (one,):
+        with pytest.raises(LoginRefusedError, match=r"refuses the login: .*\(publickey\)"):
+            await one.run(["true"], timeout=60)
+    host.stop_sshd()
+    async with pool("node2") as (one,):
+        with pytest.raises(TransportError, match=r"connect to host .*: Connection refused"):
+            await one.run(["true"], timeout=60)
+
+
 @pytest.mark.parametrize("word", ["no", "accept-new", "yes"])
 @pytest.mark.asyncio
 async def test_a_configuration_that_trusts_anybody_is_warned_of(

@@ -321,6 +321,39 @@ def test_a_run_that_is_lost_and_cannot_be_ended_is_tried_again_beside_it(
     assert place.exists()  # nobody knows whether it lives
 
 
+@pytest.mark.parametrize("unseen", [False, True])
+def test_what_all_hosts_share_is_not_removed_for_a_host_that_comes_back(
+    unseen: bool, tmp_path: Path, hosts: Path, marks: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it had begun is superseded; its directory is that of the attempt which counts."""
+    made = PretendedHosts(
+        hosts, hosts=["h1:1", "h2:1"], host_timeout=4.0, grace=0.2, shared_filesystem=True
+    )
+    gate = '"$0/go-$TESTBED_HOST-$MULTIRUN_ATTEMPT"'
+    cmd = ["sh", "-c", PROGRAM[2].replace('"$0/go"', gate), str(marks)]
+    first, other, second = (marks / f"go-{which}" for which in ("h1-1", "h2-1", "h2-2"))
+    going = Going(**{**call(tmp_path / "s", marks, made, 2), "cmd": cmd})
+    try:
+        going.until(lambda: len(executions(marks)) == 2)
+        cut(hosts, "h1")
+        going.until(lambda: "go to other hosts" in caplog.text)
+        other.touch()
+        going.until(lambda: sum(executions(marks)) == 3)
+        if unseen:
+            first.touch()
+            (log,) = cache(hosts, "h1").glob("*/h1-*/log")
+            wait_until(lambda: "\nend\t" in log.read_text())
+        mend(hosts, "h1")
+        going.until(lambda: "h1 is connected" in caplog.text)
+        second.touch()
+        sweep = going.wait()
+    finally:
+        for path in (first, other, second):
+            path.touch()
+    assert sweep.results == [0, 1]
+    assert {(run.cwd / "where").read_text() for run in sweep.runs} == {"h2\n"}
+
+
 def test_what_others_have_and_cannot_be_ended_keeps_its_directory(
     tmp_path: Path, hosts: Path, marks: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -133,4 +133,4 @@ class Audit:
                     )
                 elif station.lost.pop(job.token, None) is not None:
                     station.superseded += 1
-                    station.removing.lane.put(job)
+                    station.removing.put(job)

@@ -103,8 +103,8 @@ class Fetching:
         if job.state == "done":
             return  # it was lost meanwhile
         station.forget(job)
-        if not station.settings.keep and not job.shared and failed is None:
-            station.removing.lane.put(job)
+        if not station.settings.keep and failed is None:
+            station.removing.put(job)
         for note in notes or ():
             _log.warning("%s, run %s: %s", station.name, job.run.index, note)
         assert job.end is not None  # noqa: S101 - it has ended
@@ -144,6 +144,11 @@ class Removing:
         self._station = station
         self.lane = Lane(8 * _AT_ONCE)
         self._busy = asyncio.Lock()
+
+    def put(self, job: Job) -> None:
+        """Have what came of a job removed there; where all share its directory, it is the run's."""
+        if not job.shared:
+            self.lane.put(job)
 
     async def work(self) -> None:
         """Remove them now and then, until the connection is lost."""

@@ -29,7 +29,8 @@ STAYS = 600
 """Seconds that the login of a person stays when nothing uses it."""
 _ASK_SECONDS = 10.0
 _ASKING = ("keyboard-interactive", "password", "gssapi-with-mic", "hostbased")
-_DROPPED = re.compile(rb"Connection (closed|reset) by|kex_exchange_identification:")
+_DROPPED = re.compile("Connection (closed|reset) by|kex_exchange_identification:")
+_PROXY_ENDED = re.compile(r"UNKNOWN port 65535|^kex_exchange_identification:")
 _DENIED = re.compile(r"Permission denied \(([^)]*)\)")
 
 
@@ -142,12 +143,11 @@ class Login:
         # It goes by itself when this process is killed and nothing uses it.
         own = ["-S", str(self._own), "-o", "ControlPersist=60"]
         words = [*self._ssh(), "-o", "BatchMode=yes", *self._master(own)]
-        done = await self._attempts(words)
-        if done.code == 0:
+        said = await self._attempts(words)
+        if said is None:
             self.seconds = loop.time() - began
             return own[:2]
         self._own = None
-        said = done.stderr.decode(errors="replace").strip()
         denied = _DENIED.search(said)
         if denied is None or not set(denied[1].split(",")) & set(_ASKING):
             raise await self._explained(said, refused=denied is not None)
@@ -155,22 +155,37 @@ class Login:
         self.seconds = loop.time() - began
         return shared
 
-    async def _attempts(self, words: list[str]) -> Completed:
-        """Log in without a person; again while sshd drops those that log in (MaxStartups)."""
-        seconds, pause = self._connecting.connect_timeout, 0.1
+    async def _attempts(self, words: list[str]) -> str | None:
+        """Log in without a person; again while sshd drops those that log in (MaxStartups).
+
+        Returns:
+            What ssh said of the login that failed; None where one did not.
+        """
+        seconds, pause, said = self._connecting.connect_timeout, 0.1, ""
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     async with self._shared.gate:
                         done = await self._local.run(words, timeout=None)
-                    if done.code == 0 or not _DROPPED.search(done.stderr):
-                        return done
+                        if done.code == 0:
+                            return None
+                        said = _told(done)
+                        if _PROXY_ENDED.search(said):  # ssh hides what that says from masters
+                            said = _told(await self._local.run(self._alone(), timeout=None))
+                    if said and not _DROPPED.search(said):
+                        return said
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
                     pause = min(2 * pause, 3.0)
         except TimeoutError:
             raise TransportError(
                 f"{self.host} did not let us in within {seconds:g} s (connect_timeout)"
+                f"{said and ': ' + said.splitlines()[-1]}"
             ) from None
+
+    def _alone(self) -> list[str]:
+        """Return what logs in without a person, for itself."""
+        words = ["-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none"]
+        return [*self._ssh(), *words, *self._target(), "true"]
 
     async def _have_asked(self, shared: list[str], said: str) -> None:
         """Have ssh ask a person on the terminal; one host at a time."""
@@ -268,6 +283,19 @@ class Login:
                 f"ssh-add, or name it in ssh_config as IdentityFile. By hand: {by_hand}"
             )
         return TransportError(f"{self.host} cannot be reached: {last}")
+
+
+def _told(done: Completed) -> str:
+    """Return what ssh has said of a login.
+
+    Where a jump host does not let us in, ssh ends with lines by which sshd seems to have dropped
+    us; what counts is what was said of the jump host before.
+    """
+    said = done.stderr.decode(errors="replace").strip()
+    if "UNKNOWN port 65535" not in said:
+        return said
+    lines = said.splitlines()
+    return "\n".join(line for line in lines if not _PROXY_ENDED.search(line)) or said
 
 
 def _directory() -> Path:

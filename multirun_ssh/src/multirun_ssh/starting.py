@@ -84,7 +84,7 @@ class Starting:
             job.finish(None)  # this attempt is claimed wherever it would go
         else:
             job.refuse(error)
-            station.removing.lane.put(job)  # what came of it
+            station.removing.put(job)  # what came of it
 
     async def _prevent(self, job: Job) -> bool:
         station, words = self._station, (job.dir, str(job.attempt))
@@ -130,7 +130,7 @@ class Starting:
         """Fail a run whose links lead nowhere over there; it has not been begun."""
         station = self._station
         station.forget(job)
-        station.removing.lane.put(job)
+        station.removing.put(job)
         told = ", ".join(map(repr, targets))
         message = f"an input links to {told}, which does not exist on {station.name}"
         job.finish(ExitStatus(code=None, reason="staging", message=message))

@@ -379,7 +379,7 @@ class Station:
             "?" if job.run.index is None else job.run.index,
             job.attempt,
         )
-        self.removing.lane.put(job)
+        self.removing.put(job)
 
 
 def _folder(name: str) -> str:
