@@ -140,8 +140,8 @@ def _problems(said: dict[str, list[str]], facts: dict[str, Any], python: str) ->
     missing = said.get("missing", [])
     if missing:
         problems.append(
-            f"these tools are missing: {', '.join(missing)}; they are of coreutils, util-linux and "
-            "tar, or of busybox"
+            f"these tools are missing: {', '.join(missing)}; they are of coreutils, findutils, "
+            "grep, tar and util-linux, or of busybox"
         )
     if not facts.get("system", "Linux").startswith("Linux"):
         problems.append(f"it is no Linux, but {facts['system']}")

@@ -35,7 +35,7 @@ found=$(command -v -- "$2") && {
     fact python "$found"
     fact python_version "$("$found" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>&1 | tail -n 1)"
 }
-for tool in tar setsid find grep cp mkdir mv rm ln ls cat touch tail sleep kill date wc env chmod; do
+for tool in tar setsid find grep cp mkdir mv rm ln ls cat tr touch tail sleep kill date wc env chmod; do
     command -v "$tool" >/dev/null 2>&1 || fact missing "$tool"
 done
 [ -r /proc/self/environ ] || fact missing /proc

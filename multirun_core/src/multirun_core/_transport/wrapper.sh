@@ -1,6 +1,6 @@
 #!/bin/sh
 # Carries out one attempt of a run where nothing of ours is installed: POSIX sh on Linux, with
-# setsid, grep and the usual file tools. `wrapper.py` writes the order and reads the lines.
+# setsid, grep, tr and the usual file tools. `wrapper.py` writes the order and reads the lines.
 #
 #   sh wrapper.sh run DIR ATTEMPT [RESTART]               claim it, carry it out, write its end down
 #   sh wrapper.sh look DIR ATTEMPT [RESTART]              say in one line what is known of it
