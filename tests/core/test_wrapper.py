@@ -377,6 +377,39 @@ def test_another_boot_or_host(attempt: Attempt) -> None:
     assert attempt.say("end", "1", "cancelled") == "elsewhere"
 
 
+@pytest.mark.parametrize("wrapper_is", ["alive", "killed"])
+def test_nothing_is_signalled_unless_host_and_boot_match(attempt: Attempt, wrapper_is: str) -> None:
+    """Neither what has the pids that were written down, nor what has the token or directory."""
+    program = "trap ': >told; exit' TERM; : >ready; while :; do sleep 300; done"
+    attempt.order("sh", "-c", program, str(attempt.home))
+    process = attempt.start()
+    wait_until((attempt.home / "ready").exists)
+    wait_until(lambda: attempt.say("look") == "alive")
+    if wrapper_is == "killed":
+        process.kill()
+        process.wait()
+    who = attempt.home / ".multirun/claim-1/process"
+    before = who.read_text()
+    host, boot, *rest = before.split("\t")
+    alive = attempt.processes()
+    assert alive
+    for line, said in (((host, "another-boot"), "gone"), (("another-host", boot), "elsewhere")):
+        who.write_text("\t".join([*line, *rest]))
+        assert attempt.say("look") == said
+        assert attempt.say("end", "0.1", "cancelled") == said
+        assert attempt.processes() == alive
+        assert not (attempt.home / "told").exists()
+    who.write_text(before)
+    ended = attempt.say("end", "20", "cancelled")
+    assert (attempt.home / "told").exists()
+    assert not attempt.processes()
+    if wrapper_is == "alive":
+        assert isinstance(ended, Event)
+        assert ended.reason == "cancelled"
+    else:
+        assert ended == "gone"
+
+
 def test_the_time_may_be_given(attempt: Attempt) -> None:
     attempt.order("sleep", "0.1")
     uptime = float(Path("/proc/uptime").read_text().split()[0])
