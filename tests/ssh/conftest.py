@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ssh_bed import SSHBed
-from ssh_host import Host
+from ssh_host import PATIENCE, Host
 
 FOUR = ("node1", "node2", "node3", "node4")
 
@@ -66,3 +69,15 @@ def hosts(bed: SSHBed) -> Iterator[list[Host]]:
 def host(hosts: list[Host]) -> Host:
     """One of them."""
     return hosts[0]
+
+
+@pytest.fixture(params=["asyncssh", "openssh"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Either way to log in; the logins of drivers that were killed are ended afterwards."""
+    runtime = Path(tempfile.mkdtemp(prefix="mr-", dir="/tmp"))  # sockets need short paths
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    yield request.param
+    for socket in (runtime / "multirun-ssh").glob("*"):
+        words = ["ssh", "-S", str(socket), "-O", "exit", "any"]
+        subprocess.run(words, check=False, capture_output=True, timeout=PATIENCE)
+    shutil.rmtree(runtime)

@@ -74,6 +74,15 @@ while :; do sleep 0.1; done
 """
 
 
+LOGINS = pytest.mark.parametrize(
+    "login",
+    [
+        pytest.param("", id="root"),
+        pytest.param(f"{USER}@", id="user", marks=pytest.mark.namespaces),
+    ],
+)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_by_others(hosts: list[Host]) -> None:
     forget_sweeps(hosts)
@@ -113,23 +122,26 @@ def cancel(path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@LOGINS
 def test_runs_go_on_and_are_adopted_living_or_ended(
-    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+    login: str, transport: str, tmp_path: Path, bed: SSHBed, hosts: list[Host]
 ) -> None:
-    marks = Marks(bed, "adopted")
-    killed(tmp_path / "s", bed, marks, marks.program)
+    marks, user = Marks(bed, f"adopted {login} {transport}"), login.rstrip("@") or "root"
+    names = [f"{login}{host.name}" for host in hosts[:2]]
+    killed(tmp_path / "s", bed, marks, marks.program, hosts=names, transport=transport)
     marks.go(*marks.on(hosts[0]))  # they end while nobody looks
     deadline = time.monotonic() + 30
     while len(marks.lines("end")) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    with going(marks, tmp_path / "s", 6, runner(bed, hosts[:2]), resume=True) as sweep:
+    made = SSHRunner(hosts=names, slots=2, ssh_config=bed.ssh_config, transport=transport, **QUICK)
+    with going(marks, tmp_path / "s", 6, made, resume=True) as sweep:
         sweep.until(lambda: len(marks.executions()) == 6)
         marks.go()
         assert sweep.wait().results == list(range(6))
     assert marks.executions() == Counter(range(6))
     assert [run.attempts for run in sweep.wait().runs] == [1] * 6
-    assert sweeps_left(hosts[0]) == sweeps_left(hosts[1]) == []
+    assert sweeps_left(hosts[0], user) == sweeps_left(hosts[1], user) == []
 
 
 def test_runs_on_a_host_that_is_no_longer_in_the_list_are_adopted_too(
@@ -164,11 +176,16 @@ def test_runs_on_a_port_that_could_be_slots_are_adopted(
     assert {run.host for run in sweep.wait().runs} == set(low)
 
 
+@LOGINS
 def test_cancel_without_a_driver_ends_all_with_their_children(
-    tmp_path: Path, bed: SSHBed, hosts: list[Host]
+    login: str, transport: str, tmp_path: Path, bed: SSHBed, hosts: list[Host]
 ) -> None:
-    marks = Marks(bed, "cancelled")
-    killed(tmp_path / "s", bed, marks, ["sh", "-c", STUBBORN, str(marks.folder)])
+    marks, user = Marks(bed, f"cancelled {login} {transport}"), login.rstrip("@") or "root"
+    options: dict[str, Any] = {
+        "hosts": [f"{login}{host.name}" for host in hosts[:2]],
+        "transport": transport,
+    }
+    killed(tmp_path / "s", bed, marks, ["sh", "-c", STUBBORN, str(marks.folder)], **options)
     assert hosts[0].processes("stubborn-child")
     done = cancel(tmp_path / "s")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -178,16 +195,10 @@ def test_cancel_without_a_driver_ends_all_with_their_children(
     runs = Sweep.open(tmp_path / "s").runs
     begun = [run for run in runs if run.index in marks.executions()]
     assert [(run.status, run.reason) for run in begun] == [("failure", "cancelled")] * 4
-    assert sweeps_left(hosts[0]) == sweeps_left(hosts[1]) == []
+    assert sweeps_left(hosts[0], user) == sweeps_left(hosts[1], user) == []
 
 
-@pytest.mark.parametrize(
-    "login",
-    [
-        pytest.param("", id="root"),
-        pytest.param(f"{USER}@", id="user", marks=pytest.mark.namespaces),
-    ],
-)
+@LOGINS
 @pytest.mark.parametrize("how", ["SIGINT", "cancel", "time-out"])
 def test_what_is_ended_is_ended_with_its_whole_tree(
     how: str, login: str, tmp_path: Path, bed: SSHBed, hosts: list[Host]

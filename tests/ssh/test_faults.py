@@ -8,11 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from far_sweeps import Marks, forget_sweeps, going, runner, sweeps_left
+from far_sweeps import QUICK, Marks, forget_sweeps, going, runner, sweeps_left
 from ssh_bed import SSHBed
 from ssh_host import Host
 
 from multirun_core import BackendError, FileResource, Sweep, multirun
+from multirun_ssh import SSHRunner
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -33,12 +34,21 @@ def all_there(sweep: Sweep, count: int) -> None:
     assert Sweep.open(sweep.path).results == list(range(count))
 
 
-@pytest.mark.parametrize("seconds", [6.0, pytest.param(30.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("transport", "seconds"),
+    [
+        ("asyncssh", 6.0),
+        pytest.param("openssh", 6.0, marks=pytest.mark.long),
+        pytest.param("asyncssh", 30.0, marks=pytest.mark.long),
+    ],
+    indirect=["transport"],
+)
 @pytest.mark.namespaces
 def test_a_link_that_is_cut_and_comes_back_costs_nothing(
-    tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks, seconds: float
+    tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks, seconds: float, transport: str
 ) -> None:
-    with going(marks, tmp_path / "s", 10, runner(bed, hosts)) as sweep:
+    made = runner(bed, hosts, transport=transport)
+    with going(marks, tmp_path / "s", 10, made) as sweep:
         sweep.until(lambda: len(marks.executions()) == 8)
         hosts[0].cut()
         went_on = marks.on(hosts[0])
@@ -95,6 +105,29 @@ def test_the_runs_of_a_host_that_dies_go_to_others(
 
 
 @pytest.mark.namespaces
+def test_a_host_that_is_switched_off_and_on_has_lost_its_runs_and_is_used_again(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks
+) -> None:
+    """As soon as it answers: its boot id proves that nothing goes on there."""
+    one, two = hosts[:2]
+    with going(marks, tmp_path / "s", 12, runner(bed, hosts[:2], host_timeout=300.0)) as sweep:
+        sweep.until(lambda: len(marks.executions()) == 4)
+        lost, boot = marks.on(two), two.boot_id()
+        two.kill()
+        two.boot()
+        assert two.boot_id() not in (boot, one.boot_id())
+        # It is used again, though host_timeout is longer than this test.
+        sweep.until(lambda: str(marks.lines()).count(f"{two.name} ") == 4)
+        marks.go(*(set(range(12)) - set(lost)))
+        sweep.until(lambda: all(marks.executions()[index] == 2 for index in lost))
+        marks.go()
+        all_there(sweep.wait(), 12)
+    assert marks.executions() == Counter({n: 2 if n in lost else 1 for n in range(12)})
+    assert [run.attempts for run in sweep.wait().runs] == [2 if n in lost else 1 for n in range(12)]
+    assert sweeps_left(two) == []
+
+
+@pytest.mark.namespaces
 def test_a_host_that_comes_back_is_used_and_what_it_did_is_superseded(
     tmp_path: Path,
     bed: SSHBed,
@@ -125,9 +158,10 @@ def test_a_host_that_comes_back_is_used_and_what_it_did_is_superseded(
 
 
 def test_sshd_restarts_and_nothing_is_lost(
-    tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks
+    tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks, transport: str
 ) -> None:
-    with going(marks, tmp_path / "s", 10, runner(bed, hosts)) as sweep:
+    made = runner(bed, hosts, transport=transport)
+    with going(marks, tmp_path / "s", 10, made) as sweep:
         sweep.until(lambda: len(marks.executions()) == 8)
         for host in hosts:
             host.restart_sshd(drop=True)
@@ -158,16 +192,31 @@ def test_a_host_that_lets_nobody_in_for_a_while_is_used_again(
     assert [run.attempts for run in sweep.wait().runs] == [1] * 4
 
 
-@pytest.mark.parametrize("directive", ["MaxSessions 2", "MaxStartups 2:100:4"])
-def test_an_sshd_that_allows_little(
-    tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks, directive: str
+def test_an_sshd_that_allows_few_sessions(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host], marks: Marks
 ) -> None:
     for host in hosts:
-        host.restart_sshd(directive, drop=True)
+        host.restart_sshd("MaxSessions 2", drop=True)
     marks.go()
     with going(marks, tmp_path / "s", 60, runner(bed, hosts, slots=8)) as sweep:
         all_there(sweep.wait(), 60)
     assert marks.executions() == Counter(range(60))
+
+
+def test_an_sshd_that_drops_those_who_log_in(
+    tmp_path: Path, bed: SSHBed, host: Host, marks: Marks, transport: str
+) -> None:
+    """Of twelve that want to, more than two at once."""
+    config, log = tmp_path / "twelve names", host.directory / "sshd.log"
+    config.write_text(f"Host many*\n  HostName {host.address}\n{bed.ssh_config.read_text()}")
+    host.restart_sshd("MaxStartups 2:100:4", drop=True)
+    before = len(log.read_text())
+    marks.go()
+    made = SSHRunner(hosts="many[1-12]", slots=2, ssh_config=config, transport=transport, **QUICK)
+    with going(marks, tmp_path / "s", 60, made) as sweep:
+        all_there(sweep.wait(), 60)
+    assert marks.executions() == Counter(range(60))
+    assert "past MaxStartups" in log.read_text()[before:]
 
 
 @pytest.mark.namespaces

@@ -47,6 +47,9 @@ mkdir /run/sshd
 mount -t tmpfs -o mode=755 tmpfs /var/log
 for file in passwd group shadow; do mount --bind {etc}/$file /etc/$file; done
 mount --bind {home} {mounted}
+# Each boot has an id of its own, as on any machine.
+cat /proc/sys/kernel/random/uuid >{etc}/boot_id
+mount --bind {etc}/boot_id /proc/sys/kernel/random/boot_id
 """
 
 
@@ -242,6 +245,10 @@ class Host:
         if self.network is None:
             return run(*words)
         return run("nsenter", f"--target={self._init_pid()}", "--all", *words)
+
+    def boot_id(self) -> str:
+        """Return the id that its kernel has given this boot."""
+        return self.inside("cat", "/proc/sys/kernel/random/boot_id").strip()
 
     def processes(self, text: str) -> list[str]:
         """Return the command lines of the host's processes that hold a text."""
