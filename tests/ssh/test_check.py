@@ -182,8 +182,24 @@ def test_wrong_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert carry_out(["hosts", "chek"]) == 2
 
 
-def test_a_clock_that_is_off_is_told() -> None:
-    """Hosts of the bed have this machine's clock, so this is made up."""
+def test_a_clock_that_is_off_is_told(
+    capsys: pytest.CaptureFixture[str], bed: SSHBed, how: list[str]
+) -> None:
+    """Hosts of the bed have this machine's clock, so their `date` is another."""
+    for name, way, off in (("node1", "ahead of", 1000), ("node2", "behind", -1000)):
+        date = bed.shared / f"clock-of-{name}" / "date"
+        date.parent.mkdir(exist_ok=True)
+        date.write_text(f'#!/bin/sh\necho $(($(/bin/date "$@") + {off}))\n')
+        date.chmod(0o755)
+        bed.hosts[name].restart_sshd(f"SetEnv PATH={date.parent}:/usr/bin:/bin")
+        found = looked_at(capsys, how, name)[name]
+        assert found["ready"]
+        assert 900 < abs(found["facts"]["clock_skew_seconds"]) <= 1001
+        (note,) = [note for note in found["notes"] if "clock" in note]
+        assert re.match(rf"its clock is \d+ s {way} ours, and so are the times", note)
+
+
+def test_how_far_a_clock_is_off() -> None:
     assert check._skew({"clock": ["1000"]}, 1000.5) == 0
     assert check._skew({"clock": ["900"]}, 1000.5) == pytest.approx(-99.5)
     ahead = check._skew({"clock": ["99999999999"]}, 1000.5)

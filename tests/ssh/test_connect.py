@@ -131,6 +131,20 @@ async def test_user_port_and_match_are_read(pool: Pool, config: Path, tmp_path: 
     assert seen.exists()
 
 
+async def test_files_that_a_configuration_includes_are_read(
+    pool: Pool, config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "con fig.d"
+    folder.mkdir()
+    for name in ("node1", "node2"):
+        lines = f"Host of-{name}\n  HostName {pool.bed.hosts[name].address}\n  Port 2222\n"
+        (folder / f"{name}.conf").write_text(lines)
+    put_first(config, f'Include "{folder}/*.conf"\n')
+    async with pool("of-node1", "of-node2", ssh_config=config) as two:
+        ends = await asyncio.gather(*(one.run(["hostname"], timeout=30) for one in two))
+    assert [end.stdout for end in ends] == [b"node1\n", b"node2\n"]
+
+
 @pytest.mark.namespaces
 async def test_what_is_said_of_a_host_goes_before_the_configuration(
     pool: Pool, config: Path

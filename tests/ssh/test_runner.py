@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,55 @@ def test_a_normal_user_needs_no_installation_there(
     sweep = carry_out(tmp_path / "s", made, cmd, input_files=[script])
     assert sweep.results == [{"n": 2 * n, "where": SYSTEM_PYTHON, (1, 2): {3j}} for n in range(4)]
     assert sweeps_left(hosts[0], USER) == []
+
+
+OLD = """\
+import json, sys
+from multirun_core import getRunParams, postRunResults
+with open("params.json") as file:
+    assert json.load(file) == {"n": getRunParams()["n"], "word": "\u2603"}
+postRunResults({"n": 2 * getRunParams()["n"], "python": sys.version_info[:2], (1, 2): {3j}})
+"""
+PLAIN = """\
+import json
+with open("params.json") as source, open("results.json", "w") as target:
+    json.dump({"n": 2 * json.load(source)["n"]}, target)
+"""
+
+
+def test_the_oldest_python_will_do_there(tmp_path: Path, bed: SSHBed, hosts: list[Host]) -> None:
+    """What programs get of multirun is executed by Python 3.8, typed or as JSON."""
+    python = find_python("3.8")
+    if python is None:
+        pytest.skip(
+            "NOT TESTED: what multirun executes in runs by Python 3.8, of which there is none on "
+            "this machine, neither on the PATH nor in ~/.pyenv/versions"
+        )
+    for name, text in {"typed.py": OLD, "plain.py": PLAIN}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        sweep = multirun(
+            runs=[{"n": n, "word": "\u2603"} for n in range(4)],
+            cmd=["python", name],
+            output_path=tmp_path / name.partition(".")[0],
+            input_files=[tmp_path / name],
+            runner=runner(bed, hosts[:2], python=python),
+            progress=False,
+        )
+        typed = {"python": (3, 8), (1, 2): {3j}} if name == "typed.py" else {}
+        assert sweep.results == [{"n": 2 * n, **typed} for n in range(4)]
+
+
+def find_python(version: str) -> str | None:
+    """Return a Python of a version on this machine, which hosts of the bed have, too."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = sorted(pyenv.glob(f"versions/{version}*/bin/python{version}"))
+    for program in [f"python{version}", *map(str, found)]:
+        words = [program, "-c", "import sys; print(sys.executable)"]
+        with suppress(OSError):  # what is found on the PATH may be a shim that says no
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+            if done.returncode == 0:
+                return done.stdout.strip()
+    return None
 
 
 def test_setup_and_variables(tmp_path: Path, bed: SSHBed, hosts: list[Host]) -> None:
