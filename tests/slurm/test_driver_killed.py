@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from multirun_core.testing.promises import HOSTILE
+from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import SlurmCluster
 from slurm_sweeps import (
     BEGIN,
     POINTS,
     POST,
+    QUICK,
     SLOW,
     InThread,
     arrays,
@@ -126,3 +128,39 @@ def test_a_driver_that_is_killed_while_runs_run_is_followed_by_one_that_adopts_t
     assert sweep.results == [1, 1, 1, 1], told(sweep)
     assert dict(executions(root)) == dict.fromkeys(range(4), 1)
     assert len(job_ids(root)) == 1
+
+
+def test_a_record_of_success_wins_over_what_slurm_says_of_its_job(
+    slurm: SlurmCluster, tmp_path: Path
+) -> None:
+    """Of two runs in a job one ends while there is no driver, then their node fails.
+
+    The record is late, as on a slow file system: Slurm has told of NODE_FAIL before it is seen.
+    """
+    root, go = tmp_path / "s", tmp_path / "go"
+    first = f"if test $MULTIRUN_PARAM_N = 0; then until test -e '{go}'; do sleep 0.1; done; "
+    script = BEGIN + first + 'else test "$MULTIRUN_ATTEMPT" = 2 || sleep 300; fi; ' + POST
+    pack = {"pack": 2, "pack_cpus": 2}
+    driver = start_driver(root, script, 2, options=pack)
+    wait_until(began(root, 2), "two runs")
+    driver.kill()
+    driver.wait()
+    go.touch()
+    record = root / "runs" / "000000" / ".multirun" / "claim-1" / "exit"
+    wait_until(record.exists, "a record")
+    (job,) = job_ids(root)
+    slurm.set_node(slurm.show(job)["NodeList"], "down")
+    slurm.wait_state(job, "NODE_FAIL")
+    wait_until(lambda: not slurm.processes_of(job), "the end of its processes")
+    late = record.rename(tmp_path / "exit")
+    for log in root.glob("jobs/*/log"):
+        log.write_text("")
+    runner = SlurmRunner(**{**QUICK, "file_grace": 20.0}, pack=2, pack_cpus=2)
+    sweep = InThread(root, script, 2, runner=runner)
+    wait_until(lambda: runner.calls["status"] >= 2, "an answer of Slurm's")
+    late.rename(record)
+    done = sweep.result()
+    assert done.results == [1, 2], told(done)
+    assert [(run.status, run.attempts) for run in done.runs] == [("success", 1), ("success", 2)]
+    assert done.runs[0].message == "exit status 0, although its job is NODE_FAIL"
+    assert dict(executions(root)) == {0: 1, 1: 2}

@@ -51,19 +51,6 @@ def node_of(root: Path, cluster: SlurmCluster) -> str:
     return wait_until(lambda: cluster.show(job).get("NodeList", "(null)"), "a node")
 
 
-def test_the_controller_is_away_for_a_while(cluster: SlurmCluster, tmp_path: Path) -> None:
-    root, go = tmp_path / "s", tmp_path / "go"
-    sweep = InThread(root, BEGIN + until(go) + POST, 3)
-    wait_until(began(root, 3), "three runs")
-    cluster.stop_controller()
-    go.touch()
-    wait_until(lambda: len(list(root.glob("runs/*/results.json"))) == 3, "results")
-    cluster.start_controller()
-    done = sweep.result()
-    assert done.results == [1, 1, 1], told(done)
-    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
-
-
 def test_an_interrupted_driver_without_a_controller_gives_up_and_is_followed_by_another(
     cluster: SlurmCluster, tmp_path: Path
 ) -> None:
