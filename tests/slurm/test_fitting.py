@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from multirun_slurm.limits import Answers, Limits, read_partitions
 from multirun_slurm.runner import SlurmRunner
 from multirun_slurm.scheduler import SlurmScheduler
 from slurm_cluster import SlurmCluster, wait_until
+from slurm_sweeps import call
 
 from multirun_core import Resources
 
@@ -209,6 +211,33 @@ def test_the_default_of_memory_is_of_the_partition_or_the_cluster_or_not_known()
     assert default_memory([]) is None
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nodes": 8}, "a run needs 8 nodes, but partition 'main' has 7; give fewer nodes"),
+        ({"nodes": "8-9"}, "needs 8 nodes"),
+        ({"sbatch_args": ["-N9"]}, "needs 9 nodes"),
+        ({"nodes": 8, "partition": "short"}, "partition 'short' has 3; give fewer nodes or anoth"),
+        ({"nodes": 5, "partition": "short"}, "partition 'main' would do"),
+    ],
+)
+def test_more_nodes_than_a_partition_has_are_refused(options: dict[str, Any], words: str) -> None:
+    there = with_defaults(main="TotalNodes=7", short="TotalNodes=3")
+    with pytest.raises(UsageError) as caught:
+        check(JobOptions(**options), there)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "size"),
+    [(7, "7"), ("2-9", "7"), ("7-", "7"), ("what", "7"), (8, "0"), (8, "(null)"), (8, "")],
+)
+def test_as_many_nodes_as_a_partition_has_pass(nodes: int | str, size: str) -> None:
+    """Cloud nodes that are off count, which sinfo does not show; who has no nodes may get some."""
+    check(JobOptions(nodes=nodes), with_defaults(main=f"TotalNodes={size}"))
+    check(JobOptions(nodes=nodes), partitions_of())
+
+
 # What the runner makes of it.
 
 
@@ -361,3 +390,15 @@ def test_the_real_cluster_never_starts_more_tasks_than_it_has_cpus(slurm: SlurmC
         lambda: states(slurm.run(*status).stdout)[job].hopeless,
         lambda: f"a job without hope: {slurm.show(job)}",
     )
+
+
+def test_the_real_cluster_tells_how_many_nodes_a_partition_has(
+    slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in slurm.env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=r"a run needs 5 nodes, but partition 'main' has 4"):
+        call(tmp_path / "t", "true", options={"nodes": 5})
+    assert slurm.jobs() == []
+    sweep = call(tmp_path / "s", 'echo "$SLURM_JOB_NUM_NODES" > results.json', options={"nodes": 4})
+    assert sweep.results == [4]

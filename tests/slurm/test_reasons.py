@@ -69,7 +69,9 @@ def test_what_waits_for_its_turn(reason: str, words: str) -> None:
     assert words in found.text
 
 
-@pytest.mark.parametrize("reason", ["AssocGrpCpuLimit", "QOSGrpNodeLimit", "AssocGrpMemLimit"])
+@pytest.mark.parametrize(
+    "reason", ["AssocGrpCpuLimit", "QOSGrpNodeLimit", "AssocGrpMemLimit", "PartitionNodeLimit"]
+)
 def test_what_perhaps_never_starts(reason: str) -> None:
     assert waiting(reason).doubtful
     assert not waiting(reason).hopeless

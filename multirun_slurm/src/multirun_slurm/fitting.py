@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -168,6 +169,12 @@ def _lacks_time(options: JobOptions, partition: Partition, time: str) -> str | N
 
 def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     """Return what a partition's nodes can never give to a job; None where they can."""
+    least, size = _least_nodes(options), partition.size
+    if size and least > size:
+        return (
+            f"a run needs {least} nodes, but partition {partition.name!r} has {size}; give fewer "
+            "nodes or another partition"
+        )
     nodes = [one for one in partition.nodes if one.count]
     if not nodes:
         return None
@@ -198,6 +205,12 @@ def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
             "another partition"
         )
     return None
+
+
+def _least_nodes(options: JobOptions) -> int:
+    """Return how many nodes a job has to have: 2 of "2-4"; 1 for what is not understood."""
+    match = re.fullmatch(r"(\d{1,9})(?:-\d*)?", str(options.nodes), re.ASCII)
+    return int(match[1]) if match else 1
 
 
 def _by_default(options: JobOptions, partition: Partition) -> str:

@@ -63,6 +63,8 @@ class Partition:
         nodes: what nodes it has.
         mem_per_cpu, mem_per_node: the MiB that a job gets which asks for no memory; 0 where that
             is all that there is, or not known.
+        size: how many nodes it has, those included that sinfo does not show, such as cloud nodes
+            that are off; None where that is not known.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Partition:
     nodes: tuple[Nodes, ...]
     mem_per_cpu: int = 0
     mem_per_node: int = 0
+    size: int | None = None
 
     @property
     def text(self) -> str:
@@ -160,6 +163,7 @@ class Answers:
         told = {row.get("PartitionName"): row for row in parse_records(self.defaults)}
         for one in read_partitions(self.partitions):
             row = told.get(one.name, {})
+            one = replace(one, size=_number(row.get("TotalNodes", "")))
             counted = row.get("SelectTypeParameters", "NONE")
             if counted == "NONE":
                 counted = config.get("SelectTypeParameters", "")

@@ -65,6 +65,8 @@ _WAITING = {
     "FrontEndDown": "the front end is down",
     "SchedDefer": "the scheduler is busy",
 }
+# Of these, one meaning passes and another does not.
+_DOUBTFUL = {"PartitionNodeLimit"}
 _PATTERNS = (
     # A limit for one job will be the same tomorrow.
     (r"(Assoc|QOS)(Max|Min)\w*(PerJob|PerNode|NotSatisfied)\w*|QOSMin\w*|"
@@ -98,7 +100,7 @@ def waiting(reason: str) -> Waiting:
     word = reason.split(",")[0].strip("() ")
     reason = reason.replace("_", " ") if reason.startswith("Nodes_required") else reason
     if word in _WAITING:
-        return Waiting(f"{_WAITING[word]} ({reason})")
+        return Waiting(f"{_WAITING[word]} ({reason})", doubtful=word in _DOUBTFUL)
     if word in _NEVER:
         return Waiting(f"{_NEVER[word]} ({reason})", hopeless=True)
     for pattern, text, hopeless in _PATTERNS:
