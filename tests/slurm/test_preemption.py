@@ -117,16 +117,23 @@ def test_a_run_whose_node_fails_carries_on(
     assert run.attempts == 2
 
 
-@pytest.fixture
-def preempting(clusters: Clusters, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
-    """Yield a node on which jobs of one partition are ended for those of another."""
+@pytest.fixture(params=[False])
+def preempting(
+    request: pytest.FixtureRequest, clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SlurmCluster]:
+    """Yield a node on which jobs of one partition are ended for those of another.
+
+    The parameter says whether they are given notice, and 30 seconds, as of the how-to.
+    """
+    grace = " GraceTime=30" if request.param else ""
+    notice = ["SlurmctldParameters=preempt_send_user_signal"] if request.param else []
     options = ClusterOptions(
         nodes=1,
         partitions=(
-            "low Nodes=ALL PriorityTier=1 PreemptMode=CANCEL",
+            f"low Nodes=ALL PriorityTier=1 PreemptMode=CANCEL{grace}",
             "high Nodes=ALL PriorityTier=10",
         ),
-        extra=("PreemptType=preempt/partition_prio", "PreemptMode=CANCEL"),
+        extra=("PreemptType=preempt/partition_prio", "PreemptMode=CANCEL", *notice),
     )
     for cluster in clusters.lend(options):
         for name, value in cluster.env.items():
@@ -152,3 +159,22 @@ def test_runs_whose_job_is_preempted_are_tried_again(
     assert sorted(ends, key=str) == [(1, "preempted")] * 2 + [(2, None)] * 2
     jobs = {preempting.state(job) for job in job_ids(root)}
     assert jobs == {"PREEMPTED", "COMPLETED"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("preempting", [True], indirect=True)
+def test_runs_are_warned_of_preemption_where_the_cluster_gives_notice(
+    preempting: SlurmCluster, tmp_path: Path
+) -> None:
+    options = {"partition": "low", "time": 60, "signal": "USR1@60", "retries": 1}
+    marathon = Marathon(tmp_path, 1, 20, **options)
+    wait_until(lambda: marathon.saved() == 1, "a checkpoint")
+    preempting.submit("true", "-p", "high", "--exclusive")
+    done = marathon.result()
+    (run,) = done.runs
+    assert (run.attempts, run.result["steps"]) == (2, 20), told(done)
+    assert run.result["begun_at"] >= 5
+    ends = [
+        (e["attempt"], e.get("exit_code")) for e in events(marathon.root) if e["event"] == "end"
+    ]
+    assert ends == [(1, 75), (2, 0)]

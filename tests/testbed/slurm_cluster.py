@@ -21,7 +21,7 @@ from pathlib import Path
 
 import guardian
 from ports import PortBlock, claim_ports
-from slurm_files import DATABASE, ClusterOptions, cgroup_conf, slurm_conf, slurmdbd_conf
+from slurm_files import DATABASE, ClusterOptions, cgroup_conf, gres_conf, slurm_conf, slurmdbd_conf
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "mariadb")
@@ -150,6 +150,8 @@ class SlurmCluster:
         (self.root / "munge").chmod(0o700)
         self._write("munge/key", secrets.token_bytes(1024), mode=0o600)
         self._write("etc/slurm.conf", slurm_conf(self.root, ports, self._prefix, self.options))
+        if self.options.gpus:
+            self._write("etc/gres.conf", gres_conf(self.options))
         if self.options.cgroups:
             self._write("etc/cgroup.conf", cgroup_conf())
             self._write("run/cgroups", "\n".join(f"slurm_{node}" for node in self.nodes))

@@ -23,6 +23,8 @@ class ClusterOptions:
         cgroups: memory limits are kept by control groups, so that OUT_OF_MEMORY comes about.
         max_jobs, max_array: MaxJobCount and MaxArraySize.
         kill_wait, min_job_age, slurmd_timeout, message_timeout, tcp_timeout: seconds.
+        node: what else to say of each node, such as "Feature=ib".
+        gpus: device files that stand for the GPUs of each node; any will do.
         partitions: further partitions, each a line as of slurm.conf without `PartitionName=`.
         extra: further lines of slurm.conf.
     """
@@ -40,6 +42,8 @@ class ClusterOptions:
     slurmd_timeout: int = 10
     message_timeout: int = 10
     tcp_timeout: int = 2
+    node: str = ""
+    gpus: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -95,14 +99,24 @@ def slurm_conf(root: Path, ports: PortBlock, prefix: str, options: ClusterOption
         *_accounting(root, ports, options),
         *_containment(on=options.cgroups),
         *options.extra,
+        *(["GresTypes=gpu"] if options.gpus else []),
         f"NodeName={prefix}[1-{last}] NodeHostname=localhost NodeAddr=127.0.0.1 "
         f"Port=[{ports[NODES]}-{ports[NODES + last - 1]}] CPUs={options.cpus} "
-        f"RealMemory={options.memory} State=UNKNOWN",
+        f"RealMemory={options.memory} State=UNKNOWN {options.node}{_gres(options)}",
         "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP",
         "PartitionName=short Nodes=ALL MaxTime=1 DefaultTime=1 State=UP",
         *(f"PartitionName={line}" for line in options.partitions),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _gres(options: ClusterOptions) -> str:
+    return f" Gres=gpu:{len(options.gpus)}" if options.gpus else ""
+
+
+def gres_conf(options: ClusterOptions) -> str:
+    """Return gres.conf: what the GPUs of every node are."""
+    return "".join(f"Name=gpu File={file}\n" for file in options.gpus)
 
 
 def cgroup_conf() -> str:
