@@ -56,6 +56,24 @@ def test_a_sweep_in_a_notebook(tmp_path: Path) -> None:
     assert "[0, 1, 2, 3, 4, 'async']" in text
 
 
+def test_a_bar_in_the_cell(tmp_path: Path) -> None:
+    client = notebook(
+        CALL.format(runs=3, text="sleep 0.7", root=str(tmp_path / "a")),
+        "sweep = multirun(**keywords)",
+        f"keywords['output_path'] = {str(tmp_path / 'b')!r}",
+        "sweep = await multirunAsync(**keywords)",
+        f"keywords['output_path'] = {str(tmp_path / 'c')!r}",
+        "sweep = multirun(**keywords, progress=False)",
+    )
+    client.execute()
+    for number in (1, 3):
+        [shown] = client.nb.cells[number].outputs
+        assert shown.output_type == "display_data"
+        assert "<pre" in shown.data["text/html"]
+        assert "3/3" in shown.data["text/plain"]
+    assert client.nb.cells[5].outputs == []
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_the_kernels_interrupt_is_ctrl_c(tmp_path: Path, asynchronous: bool) -> None:
