@@ -225,9 +225,12 @@ NOTHING: Any = None
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("1.5", 1.5), ("15m", 900), ("1h30m", 5400), ("1h 30min", 5400), ("2d", 172800)],
-)
-def test_durations(text: str, seconds: float) -> None:
+    [
+        ("90", 90), ("1.5", 1.5), ("15m", 900), ("1h30m", 5400), ("1h 30min", 5400),
+        ("2d", 172800), ("5x median", "5x median"),
+    ],
+)  # fmt: skip
+def test_durations(text: str, seconds: float | str) -> None:
     assert parse_seconds(NOTHING, NOTHING, text) == seconds
 
 
