@@ -375,7 +375,8 @@ class TaskRunner(Attempts):
         """Belong to the running loop; locks and semaphores belong to the one that used them."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self.semaphore, self._staging = self._slots(), asyncio.Semaphore(_STAGED_AHEAD)
+            if self._loop is not None:  # at first they are new, and a slot may be held already
+                self.semaphore, self._staging = self._slots(), asyncio.Semaphore(_STAGED_AHEAD)
             self._opening, self._opened = asyncio.Lock(), False
             self._live.clear()
             self._loop = loop
