@@ -485,6 +485,7 @@ BREAKERS: dict[str, type[Bad]] = {
     "test_ended_with_a_child_in_a_session_of_its_own": KillsGroup,
     "test_ended_with_a_child_without_environment": KillsMarked,
     "test_children_in_sessions_end_with_the_driver": DiesWithParent,
+    "test_children_that_ignore_term_end_with_the_driver": DiesWithParent,
     "test_a_run_with_fifty_children_is_ended_wholly": EndsMainProcess,
     "test_cancelled_while_it_starts_a_run_leaks_nothing": ForgetsWhatItStarts,
     "test_killed_before_it_renames_its_results": LosesSignals,

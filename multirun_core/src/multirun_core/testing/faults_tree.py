@@ -78,14 +78,12 @@ class TreeFaults(KitBase):
     @requires("runs_on_this_machine", "ends_whole_trees", "ends_with_driver")
     def test_children_in_sessions_end_with_the_driver(self, hostile_path: Path) -> None:
         """When the driver is killed, what left its run's session ends, too, within 5 seconds."""
-        if self.why_not("can_reattach") is None:
-            pytest.skip("its runs are meant to outlive their driver")
-        path = hostile_path / "sweep"
-        driver = self.driver(path, 1, sh(_UNMARKED, _THERE, _STAY))
-        wait_for_files(self, path, "runs/*/ready", 1)
-        driver.kill()
-        driver.wait()
-        gone(self, path, "all processes of a run end within 5 seconds of their driver's death")
+        self._check_driver_killed(hostile_path, _UNMARKED)
+
+    @requires("runs_on_this_machine", "ends_whole_trees", "ends_with_driver")
+    def test_children_that_ignore_term_end_with_the_driver(self, hostile_path: Path) -> None:
+        """When the driver is killed, they end within 5 seconds, too."""
+        self._check_driver_killed(hostile_path, _DEAF)
 
     @requires("runs_on_this_machine")
     def test_a_run_with_fifty_children_is_ended_wholly(self, hostile_path: Path) -> None:
@@ -144,6 +142,16 @@ class TreeFaults(KitBase):
             if (path / "runs/000000/ready").exists():
                 return
         promise(False, f"a run starts its child within {limit:g} s", "it does not")
+
+    def _check_driver_killed(self, folder: Path, program: str) -> None:
+        if self.why_not("can_reattach") is None:
+            pytest.skip("its runs are meant to outlive their driver")
+        path = folder / "sweep"
+        driver = self.driver(path, 1, sh(program, _THERE, _STAY))
+        wait_for_files(self, path, "runs/*/ready", 1)
+        driver.kill()
+        driver.wait()
+        gone(self, path, "all processes of a run end within 5 seconds of their driver's death")
 
     def _check_ended(self, folder: Path, program: str) -> None:
         path = folder / "sweep"
