@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import pytest
 from multirun_core.testing import RunnerConformance
+from multirun_core.testing.base import KitBase
 from multirun_core.testing.promises import required_by
+from multirun_core.testing.tidiness import TidinessChecks
 from multirun_ssh.runner import SSHRunner
 from ssh_bed import SSHBed
 from ssh_host import USER, Host
@@ -16,7 +18,7 @@ from ssh_host import USER, Host
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
-class OverSSH(RunnerConformance):
+class OnHosts(KitBase):
     """What all have in common; hosts are slower to answer than this machine."""
 
     time_scale: ClassVar[float] = 3.0
@@ -36,6 +38,10 @@ class OverSSH(RunnerConformance):
     def make_runner(self, **options: Any) -> SSHRunner:
         options = {"slots": 2, "shared_filesystem": self.shared, **options}
         return SSHRunner(hosts=self.names, ssh_config=Path(self.ssh_config), **options)
+
+
+class OverSSH(OnHosts, RunnerConformance):
+    """The whole kit."""
 
 
 class TestRoot(OverSSH):
@@ -61,6 +67,17 @@ class TestShared(OverSSH):
     sees_private_mounts: ClassVar[bool] = False  # what is mounted here is not mounted there
 
 
+@pytest.mark.long
+@pytest.mark.timeout(400)
+class TestThousands(OnHosts):
+    """The bounds on what runs cost the driver, with as many runs as the kit means."""
+
+    needs_shared_filesystem: ClassVar[bool] = False
+    many: ClassVar[int] = KitBase.many
+
+    test_many_runs_cost_the_driver_little = TidinessChecks.test_many_runs_cost_the_driver_little
+
+
 # What is told by pids, or by files that both a run and a check see while it goes on: `TestShared`,
 # test_drivers.py and test_wrapper.py look at that.
 LEFT_OUT = {
@@ -83,6 +100,7 @@ LEFT_OUT = {
     "test_cancelling_gather_ends_all_runs",
     "test_cancelling_one_run_ends_it_alone",
     "test_children_in_sessions_end_with_the_driver",
+    "test_children_that_ignore_term_end_with_the_driver",
     "test_ended_with_a_child_in_a_session_of_its_own",
     "test_ended_with_a_child_that_ignores_term",
     "test_ended_with_a_child_without_environment",
