@@ -457,6 +457,20 @@ class KeepsAll(Ends):
         return end
 
 
+class KeepsTasks(Ends):
+    kept: ClassVar[list[asyncio.Future[None]]] = []
+
+    def said(self, run: Run, end: ExitStatus) -> ExitStatus:
+        self.kept.append(asyncio.ensure_future(asyncio.sleep(3600)))
+        return end
+
+
+class KeepsFilesOpen(Ends):
+    def said(self, run: Run, end: ExitStatus) -> ExitStatus:
+        os.open(os.devnull, os.O_RDONLY)
+        return end
+
+
 HURRIED = {"time_scale": 0.2}
 
 BAD: dict[str, tuple[type[TaskRunner], dict[str, Any]]] = {
@@ -531,6 +545,12 @@ BAD: dict[str, tuple[type[TaskRunner], dict[str, Any]]] = {
     ),
 }
 
+# Of what many runs cost, each kind by itself.
+COSTLY: dict[str, tuple[type[TaskRunner], dict[str, Any]]] = {
+    "tasks": (KeepsTasks, {"many": 1100}),
+    "files": (KeepsFilesOpen, {"many": 600}),
+}
+
 
 class TestSimple(RunnerConformance):
     """The correct one, which most of the others differ from in one thing."""
@@ -549,6 +569,6 @@ def _case(runner: type[TaskRunner], declared: Mapping[str, Any]) -> dict[str, An
 globals().update(
     {
         f"Test_{check}": type(f"Test_{check}", (RunnerConformance,), _case(*bad))
-        for check, bad in BAD.items()
+        for check, bad in (BAD | COSTLY).items()
     }
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_a_bad_runner_is_caught(kit: type, tmp_path: Path) -> None:
     assert sorted(found) == checks
     kept = {check: text for check, text in found.items() if not text or "promised: " not in text}
     assert not kept, f"these checks did not say what was broken: {kept}"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", kit_bad_basics.COSTLY)
+def test_what_grows_with_the_runs_is_told(tmp_path: Path, kind: str) -> None:
+    check = "test_many_runs_cost_the_driver_little"
+    _, declared = kit_bad_basics.COSTLY[kind]
+    told = outcomes(tmp_path, f"Test_{kind}::{check}")[check]
+    number = re.search(rf"(\d+) {kind}", (told or "").rpartition("at any time")[2])
+    assert number, told
+    assert int(number[1]) >= 0.9 * declared["many"]
 
 
 @pytest.mark.timeout(180)
