@@ -51,10 +51,19 @@ def again(sweep: Sweep, *files: FileResource | str | Path) -> list[InputRecord]:
 
 
 @pytest.mark.parametrize("linkage", ["copy", "shared"])
-def test_one_copy_with_digest_mode_and_time(root: Path, mesh: Path, linkage: Any) -> None:
+def test_one_copy_with_digest_mode_and_time(
+    root: Path, mesh: Path, linkage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mesh.chmod(0o750)
     os.utime(mesh, ns=(1_000_000_007, 1_000_000_007))
-    [record] = Sweep(root, FileResource(mesh, linkage)).records
+    opened: list[Any] = []
+    real = os.open
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            os, "open", lambda path, *a, **k: opened.append(str(path)) or real(path, *a, **k)
+        )
+        [record] = Sweep(root, FileResource(mesh, linkage)).records
+    assert opened.count(str(mesh)) == 1  # it is hashed while it is copied
     copy = stored(root, record)
     assert copy.read_bytes() == mesh.read_bytes()
     assert copy.stat().st_mode & 0o777 == 0o750
@@ -450,6 +459,29 @@ def test_copies_are_whole_whatever_the_kernel_can_do(
         monkeypatch.setattr(os, "copy_file_range", once, raising=False)
     content.copy(scan(str(tmp_path / "source")), str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "source").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel copies on Linux only")
+def test_a_file_system_that_can_is_asked_for_a_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Btrfs and XFS do, done by other means: they are rarely there to be tried."""
+    import fcntl
+
+    asked: list[int] = []
+
+    def clone(target: int, request: int, source: int) -> int:
+        asked.append(request)
+        assert os.sendfile(target, source, 0, BIG) == BIG
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    monkeypatch.setattr(os, "copy_file_range", lambda *_: pytest.fail("it is cloned already"))
+    data = os.urandom(BIG)
+    (tmp_path / "source").write_bytes(data)
+    content.copy(scan(str(tmp_path / "source")), str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == data
+    assert asked == [0x40049409]  # FICLONE in linux/fs.h
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel copies on Linux only")
