@@ -6,13 +6,16 @@ import asyncio
 import datetime
 import enum
 import errno
+import getpass
 import json
 import os
 import pickle
+import platform
 import signal
 import socket
 import sys
 import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -427,6 +430,7 @@ def test_a_shortage_of_room_is_said_before_the_first_run(
 
 
 def test_the_manifest_says_what_was_asked(tmp_path: Path, script: Path) -> None:
+    before = time.time()
     sweep = quick(
         tmp_path / "s", ["true", "{n}"], input_files=[script], runner_options={"max_parallel": 3}
     )
@@ -438,6 +442,10 @@ def test_the_manifest_says_what_was_asked(tmp_path: Path, script: Path) -> None:
     assert len(manifest["inputs"][0]["sha256"]) == 64
     assert manifest["origin"]["host"] == socket.gethostname()
     assert set(manifest["origin"]) >= {"time", "user", "directory", "versions", "git"}
+    assert manifest["origin"]["user"] == getpass.getuser()
+    assert manifest["origin"]["directory"] == str(Path.cwd())
+    assert before <= manifest["origin"]["time"] <= time.time()
+    assert manifest["origin"]["versions"]["python"] == platform.python_version()
 
 
 def test_everything_is_journaled_before_the_first_process_starts(tmp_path: Path) -> None:
@@ -543,6 +551,19 @@ def test_a_runner_of_three_methods_is_journaled_and_resumed(tmp_path: Path, scri
     again = ThreeMethods()
     assert call(again, resume=True).results == sweep.results
     assert again.runs == []
+
+
+def test_a_runner_of_three_methods_is_displayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    multirun(
+        runs=[{"n": n} for n in range(4)],
+        cmd=sh("sleep 1"),
+        output_path=tmp_path / "s",
+        runner=ThreeMethods(),
+        progress=True,
+    )
+    assert "4/4" in capsys.readouterr().err
 
 
 def test_a_changed_command_or_input_is_refused_or_accepted(tmp_path: Path, script: Path) -> None:
