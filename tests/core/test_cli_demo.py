@@ -20,6 +20,11 @@ def test_the_demo_does_what_it_says(tmp_path: Path) -> None:
     assert all(50 < result["distance"] < 150 for result in sweep.results)
     for said in ("Distance in metres", "█", "mean ", "multirun-demo/runs/000000/projectile.py"):
         assert said in done.stdout
+    shown = done.stdout.splitlines()
+    table = [line.split() for line in shown[shown.index("The first 8 of 200 rows:") + 1 :]]
+    assert next(words for words in table if words)[:5] == [
+        "index", "speed", "angle", "wind", "status",
+    ]  # fmt: skip
     assert "200 of 200 runs succeeded" in done.stderr
     # The lines that it shows work as they are.
     lines = [line[4:] for line in done.stdout.splitlines() if line.startswith("    ")]

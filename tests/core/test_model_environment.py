@@ -55,6 +55,7 @@ def test_names_that_are_left_out_anyway_take_nothing_from_others() -> None:
 
 
 def test_long_values_and_names_are_left_out() -> None:
+    assert MAX_VALUE_BYTES == 32 * 1024  # as the pages say
     params = {
         "just": "x" * MAX_VALUE_BYTES,
         "over": "x" * (MAX_VALUE_BYTES + 1),

@@ -76,6 +76,7 @@ def test_seeds_are_those_of_numpy_and_can_be_extended() -> None:
         for child in np.random.SeedSequence(7).spawn(3)
     ]
     assert [point["seed"] for point in few] == expected
+    assert few.axes == {"seed": expected}
     assert len({point["seed"] for point in seeds(1000)}) == 1000
     assert all(0 <= point["s"] < 2**63 for point in seeds(100, name="s"))
 
@@ -130,6 +131,9 @@ def test_edges_of_samples() -> None:
     assert list(sample(0, 1, x=(0, 1))) == []
     assert list(sample(1, 1, x=(5, 5))) == [{"x": 5.0}]
     assert isinstance(sample(2, 1, x=(0, 1)), ParamSet)
+    one = sample(3, 1, method="random", x=(0, 1))
+    assert one.axes == {"x": [point["x"] for point in one]}
+    assert sample(3, 1, x=(0, 1), y=(0, 1)).axes == {}  # neither varies by itself
 
 
 def test_without_numpy_and_scipy_it_is_said_what_to_install() -> None:

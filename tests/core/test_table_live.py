@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +12,7 @@ import pytest
 
 from multirun_core import ParallelLocalRunner, Sweep, grid, multirun
 
+from .cli_tools import PROGRAM as MULTIRUN
 from .sweeps import wait_until
 
 # Posts at once where x is 1; else it waits to be told to.
@@ -35,6 +39,16 @@ def check_tables(sweep: Sweep, missing: int, path: Path) -> None:
     assert pd.read_parquet(path / "table.parquet")["stats.sum"].isna().sum() == missing
     sweep.to_csv(path / "table.csv")
     assert pd.read_csv(path / "table.csv")["stats.sum"].isna().sum() == missing
+
+    def printed(form: str) -> bytes:
+        words = [*MULTIRUN, "results", str(sweep.path), "--format", form]
+        return subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout
+
+    assert pd.read_csv(io.BytesIO(printed("csv")))["stats.sum"].isna().sum() == missing
+    lines = [json.loads(line) for line in printed("jsonl").splitlines()]
+    assert [line.get("stats.sum") for line in lines].count(None) == missing
+    table = pd.read_parquet(io.BytesIO(printed("parquet")))
+    assert table["stats.sum"].isna().sum() == missing
 
 
 def test_tables_of_a_sweep_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
