@@ -143,6 +143,8 @@ def test_blocks_name_their_language_and_reasons(page: Path) -> None:
     for block in blocks(page):
         assert block.language, f"{page}:{block.line}: say which language it is, `text` for none"
         assert block.kind != "not run" or block.value, f"{page}:{block.line}: say why"
+        if block.language == "toml":
+            assert block.kind, f"{page}:{block.line}: write it to a file that is read, or say why"
 
 
 @each_page
