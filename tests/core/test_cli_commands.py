@@ -425,6 +425,22 @@ def test_signals(tmp_path: Path, signum: signal.Signals, status: int) -> None:
     assert "Traceback" not in err
 
 
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    script = "until test -e ../../go; do sleep 0.02; done"
+    words = ["run", "-p", "a=1,2", "-o", "st", "-R", "max_parallel=1", "--", "sh", "-c", script]
+    driver = subprocess.Popen(
+        ["nohup", *PROGRAM, *words], cwd=tmp_path, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_until((tmp_path / "st" / "runs" / "000000" / "params.json").exists)
+    wait_until(lambda: Sweep.open(tmp_path / "st").statistics.running_count == 1)
+    driver.send_signal(signal.SIGHUP)
+    (tmp_path / "st" / "go").touch()
+    _, err = driver.communicate(timeout=30)
+    assert driver.returncode == 0
+    assert "2 of 2 runs succeeded" in err
+
+
 def test_a_reader_that_leaves_is_no_error(finished: Path) -> None:
     words = shlex.join(PROGRAM)
     script = f"{words} results study --format jsonl; echo $? > status"
