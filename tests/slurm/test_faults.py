@@ -94,7 +94,10 @@ def test_jobs_are_submitted_when_the_controller_is_back(
     assert dict(executions(root)) == {0: 1, 1: 1}
 
 
-def test_an_orphan_of_a_lost_node_counts_for_nothing(cluster: SlurmCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], pytest.param(["--requeue"], marks=pytest.mark.long)], ids=str)
+def test_an_orphan_of_a_lost_node_counts_for_nothing(
+    more: list[str], cluster: SlurmCluster, tmp_path: Path
+) -> None:
     """slurmd is killed, its users' processes live on: they post, and end with 0, too late."""
     root, go = tmp_path / "s", tmp_path / "go"
     slow = 'if test "$MULTIRUN_ATTEMPT" = 1; then ' + until(go) + "fi; "
@@ -109,7 +112,8 @@ def test_an_orphan_of_a_lost_node_counts_for_nothing(cluster: SlurmCluster, tmp_
         + f'"{sys.executable}" -c "{python}"; touch {tmp_path}/posted-$MULTIRUN_ATTEMPT; '
     )
     script += f"test $MULTIRUN_ATTEMPT = 1 || until test -e {tmp_path}/posted-1; do sleep 0.1; done"
-    sweep = InThread(root, script, 1, options={"infrastructure_retries": 2})
+    options = {"infrastructure_retries": 2, "sbatch_args": more}
+    sweep = InThread(root, script, 1, options=options)
     wait_until(began(root), "the run")
     cluster.kill_node(node_of(root, cluster))
     wait_until(lambda: (tmp_path / "posted-2").exists(), "the second attempt", within=180)
