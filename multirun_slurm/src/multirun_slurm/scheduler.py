@@ -96,7 +96,11 @@ class SlurmScheduler(CommandScheduler):
         return list(dict.fromkeys(row.array for row in rows if row.name == name))
 
     def cancel(self, ids: Sequence[str]) -> Sequence[str]:
-        """Return the command that ends jobs or tasks; ids that are gone do no harm."""
+        """Return the command that ends jobs or tasks; ids that are gone do no harm.
+
+        By ids alone: with `--name` as well, scancel 22.05 fails for ids that are gone, and ends all
+        pending tasks of an array where one of them is named.
+        """
         return plain("scancel", *ids)
 
     def nudge(self, ids: Sequence[str], number: str) -> Sequence[str]:
