@@ -89,6 +89,26 @@ def test_an_interrupt_can_leave_the_jobs_alone(cluster: SlurmCluster, tmp_path: 
     assert dict(executions(root)) == dict.fromkeys(range(3), 1)
 
 
+@pytest.mark.parametrize("throttle", [{}, {"max_running": 2}], ids=["running", "pending too"])
+def test_an_interrupt_leaves_nothing_in_the_queue(
+    throttle: dict[str, int], cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    root = tmp_path / "s"
+    driver = start_driver(root, BEGIN + "sleep 300", 4, options={**throttle, "grace": 1.0})
+    out = throttle.get("max_running", 4)
+    wait_until(began(root, out), "runs")
+    for node in cluster.nodes:  # what pends would start and leave as soon as the others end
+        cluster.set_node(node, "drain")
+    assert cluster.run("squeue", "-h", "-r", "-o", "%t").stdout.split().count("PD") == 4 - out
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(60) == -signal.SIGINT
+    assert cluster.jobs() == []
+    runs = Sweep.open(root).runs
+    assert sorted(run.status for run in runs) == ["failure"] * out + ["skipped"] * (4 - out)
+    assert {run.reason for run in runs} == {"cancelled"}
+    assert sum(executions(root).values()) == out
+
+
 def test_the_driver_is_a_job_itself(cluster: SlurmCluster, tmp_path: Path) -> None:
     root = tmp_path / "s w"
     sweep = call(root, BEGIN + POST, 4, options={"driver": "job"}, env={"A": "b"})
