@@ -120,3 +120,4 @@ def test_the_driver_is_a_job_itself(cluster: SlurmCluster, tmp_path: Path) -> No
     assert Sweep.open(root).results == [1] * 4
     wait_until(lambda: events(root)[-1]["event"] == "close", "the end of the driver")
     assert (root / "journal" / "0002.jsonl").exists()
+    assert list(root.glob("jobs/*/driver")) == []  # none that may yet begin

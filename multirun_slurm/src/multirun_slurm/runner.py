@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import os
 import uuid
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._model.resources import Resources
 from multirun_core._runners.scheduler import JOBS
 from multirun_core._runners.scheduler.runner import SchedulerRunner
 from multirun_core._runners.scheduler.submission import Demand
-from multirun_core.errors import BackendError, SubmitError, TransportError, UsageError
+from multirun_core.errors import SubmitError, TransportError, UsageError
 
 from multirun_slurm import fitting, limits
 from multirun_slurm.arguments import effective, leaves_memory, scaled
+from multirun_slurm.drivers import Drivers, sent
 from multirun_slurm.login import login_of
 from multirun_slurm.options import SlurmOptions
 from multirun_slurm.scheduler import SlurmScheduler
@@ -28,12 +27,11 @@ from multirun_slurm.signature import options_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from multirun_core._model.run import Run
 
     from multirun_slurm.job import JobOptions
-
-_log = logging.getLogger("multirun.runner")
 
 _MIB = 1 << 20
 _MARGIN_SECONDS = 60.0  # for what comes before and after a run, in Slurm's own limit
@@ -115,28 +113,36 @@ class SlurmRunner(SchedulerRunner):
 
         Raises:
             UsageError: only the script that began the sweep can carry on with it.
-            BackendError: the job was not accepted.
+            BackendError: the job was not accepted, or Slurm does not say whether it has one.
         """
         root = self.root
-        if root is None or self.options.driver != "job" or os.environ.get(MARK) == str(root):
+        if root is None:
             return False
+        if os.environ.get(MARK) == str(root):
+            for one in sent(root):  # from now on the journal says who drives
+                one.forget()
+            return False
+        if self.options.driver != "job":
+            return False
+        drivers = Drivers(root, self.scheduler, self._client)
+        if waiting := await drivers.waiting():
+            self.tell(f"{waiting} waits in the queue to drive this sweep; no other is submitted")
+            return True
         token = uuid.uuid4().hex[:12]
         job = driver_job(root, token, self.options.job, self.cluster.partitions)
-        script = Path(job.directory) / "script"
-
-        def write() -> None:
-            script.parent.mkdir(parents=True)
-            script.write_text(self.scheduler.script(job), "utf-8", "surrogateescape")
-
-        await self._threads.do(write)
-        argv = self.scheduler.submit(job, str(script))
-        done = await self._client.call("submit", argv, env)
-        printed = done.stdout.decode(errors="replace")
-        if done.code or self.scheduler.job_id(printed) is None:
-            said = self.scheduler.refusal(done.code, printed, done.stderr.decode(errors="replace"))
-            raise BackendError(f"the driver was not accepted as a job: {said.message}")
-        _log.info("the sweep is driven by job %s", self.scheduler.job_id(printed))
+        await self._threads.do(lambda: drivers.write(job))
+        number = await drivers.send(job, env)
+        self.tell(f"the sweep is driven by Slurm job {number}; multirun cancel DIR ends it")
         return True
+
+    def sent_drivers(self, root: Path) -> list[str]:
+        """Return the jobs that are to drive a sweep and may not have begun."""
+        return [one.title for one in sent(root)]
+
+    async def end_drivers(self) -> None:
+        """End the jobs that are to drive the sweep; see `TaskRunner.end_drivers`."""
+        if self.root is not None:
+            await Drivers(self.root, self.scheduler, self._client).end()
 
     def demand(self, run: Run, *, memory: float, seconds: float) -> Demand:
         """Return what the next attempt of a run asks Slurm for.

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 MARK = "MULTIRUN_SLURM_DRIVER"
 """Holds the directory of the sweep that this process drives as a job."""
 
-_PATIENCE = 240  # seconds for the driver that sends it to close its segment of the journal
+NAME = "multirun-driver-"
+"""How the name of such a job begins; the rest is that of the directory of its submission."""
+
+_PATIENCE = 240  # seconds for a driver that holds the sweep to close its segment of the journal
 _MOST_SECONDS = 7 * 86400.0
 _MEMORY_BYTES = 1 << 30
 
@@ -50,13 +53,17 @@ def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence
         qos=asked.qos,
         reservation=asked.reservation,
     )
-    segment = max((root / "journal").glob("[0-9]*.jsonl"), key=lambda path: int(path.stem))
+    segments = f"{shlex.quote(str(root / 'journal'))}/[0-9]*.jsonl"
     minutes = min((one.minutes for one in chosen(own, partitions)), default=math.inf)
     command = [sys.executable, "-m", "multirun_core", "resume", str(root)]
     body = "\n".join(
         [
             "mr_waited=0",
-            f'until tail -n 1 {shlex.quote(str(segment))} | grep -q \'"event": "close"\'; do',
+            "mr_closed() {",  # of the newest segment: somebody may have resumed the sweep
+            f"    for mr_segment in {segments}; do :; done",
+            """    tail -n 1 "$mr_segment" | grep -q '"event": "close"'""",
+            "}",
+            "until mr_closed; do",
             f'    [ "$mr_waited" -lt {_PATIENCE} ] || break',
             "    sleep 1",
             "    mr_waited=$((mr_waited + 1))",
@@ -67,7 +74,7 @@ def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence
         ]
     )
     return Job(
-        name=f"multirun-driver-{token}",
+        name=f"{NAME}{token}",
         directory=str(root / "jobs" / token),
         tasks=None,
         body=body,

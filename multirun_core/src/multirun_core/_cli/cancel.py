@@ -18,7 +18,7 @@ Runs under way are ended, waiting ones are skipped. Without INDEX this is all th
 and the driver stops; multirun resume carries on with them.
 
 Where the driver has died and its runs live on, on other hosts or in the queue of a cluster, they
-are ended from here.
+are ended from here; so is a driver that waits in that queue itself.
 
 \b
 Examples:
@@ -37,7 +37,7 @@ Examples:
 )
 def command(path: Path, indices: tuple[str, ...], take_over: bool) -> int:
     """Cancel runs of a sweep that is under way."""
-    from multirun_core._sweep.abandoned import left_running
+    from multirun_core._sweep.abandoned import left_running, sent_drivers
     from multirun_core._sweep.control import driver_lives, request_cancel
     from multirun_core._sweep.sweep import Sweep
     from multirun_core.errors import UsageError
@@ -48,21 +48,36 @@ def command(path: Path, indices: tuple[str, ...], take_over: bool) -> int:
         wrong = [index for index in chosen if index >= count]
         if wrong:
             raise UsageError(f"{path} has no run {wrong[0]}; it has {count}, numbered from 0")
-    if (take_over or driver_lives(path) is False) and left_running(path, chosen):
-        return _end_from_here(path, chosen, take_over)
+    if take_over or driver_lives(path) is False:
+        sent = sent_drivers(path)
+        if sent and chosen is not None:
+            raise UsageError(
+                f"{', '.join(sent)} is to drive {path} and may not have begun; without INDEX all "
+                "of it is cancelled, and single runs can be once it drives"
+            )
+        if sent or left_running(path, chosen):
+            return _end_from_here(path, chosen, sent, take_over)
     click.echo(request_cancel(path, chosen))
     return 0
 
 
-def _end_from_here(path: Path, chosen: Sequence[int] | None, take_over: bool) -> int:
+def _end_from_here(
+    path: Path, chosen: Sequence[int] | None, sent: Sequence[str], take_over: bool
+) -> int:
     from multirun_core._sweep.abandoned import end_left, left_running
 
     left = left_running(path, chosen)
-    click.echo(
-        f"nobody drives this sweep; ending {len(left)} run(s) that it may have left", err=True
-    )
+    for one in sent:
+        click.echo(f"nobody drives this sweep yet; ending {one}, which is to", err=True)
+    if left:
+        click.echo(
+            f"nobody drives this sweep; ending {len(left)} run(s) that it may have left", err=True
+        )
     sweep = end_left(path, chosen, take_over=take_over, progress=False)
-    ended = [sweep.runs[run.index] for run in left if run.index is not None]
-    cancelled = sum(1 for run in ended if run.reason == "cancelled")
-    click.echo(f"{cancelled} run(s) ended from here, {len(ended) - cancelled} had ended before")
+    for one in sent:
+        click.echo(f"{one} is not in the queue any more")
+    if left:
+        ended = [sweep.runs[run.index] for run in left if run.index is not None]
+        cancelled = sum(1 for run in ended if run.reason == "cancelled")
+        click.echo(f"{cancelled} run(s) ended from here, {len(ended) - cancelled} had ended before")
     return 0

@@ -189,6 +189,22 @@ class TaskRunner(Attempts):
         """
         return False
 
+    def sent_drivers(self, root: Path) -> list[str]:
+        """Return what the drivers are called that were sent for a sweep and may not have begun.
+
+        It looks at the sweep's directory alone.
+        """
+        return []
+
+    async def end_drivers(self) -> None:
+        """End the drivers that `sent_drivers` tells of, for the sweep in `root`; after `open`.
+
+        Returns when all of them are gone.
+
+        Raises:
+            BackendError: one is not, or nobody can tell.
+        """
+
     @property
     def can_reattach(self) -> bool:
         """Whether runs outlive their driver and are found again by their handle."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from multirun_core._sweep.history import History
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
 from multirun_core._sweep.resuming import call_of, runner_of
+from multirun_core.errors import RunnerLookupError, SweepError
 
 if TYPE_CHECKING:
     from multirun_core._model.run import Run
@@ -37,6 +39,18 @@ def left_running(path: str | os.PathLike[str], indices: Sequence[int] | None = N
     ]
 
 
+def sent_drivers(path: str | os.PathLike[str]) -> list[str]:
+    """Return what the drivers are called that were sent elsewhere and may not have begun.
+
+    Args:
+        path: the sweep's directory.
+    """
+    root = absolute(path)
+    with suppress(SweepError, RunnerLookupError):  # of what cannot be made here nobody can tell
+        return runner_of(root, Manifest.read(root))[0].sent_drivers(root)
+    return []
+
+
 def end_left(
     path: str | os.PathLike[str],
     indices: Sequence[int] | None = None,
@@ -47,11 +61,11 @@ def end_left(
     """End the runs that a driver which has died has left, and write down how they ended.
 
     What had ended by itself before is recorded as it ended. Runs that were never begun stay as they
-    are: a resume executes them.
+    are: a resume executes them. Drivers that were sent and have not begun are ended first.
 
     Args:
         path: the sweep's directory.
-        indices: only these runs; None for all.
+        indices: only these runs, and no driver; None for all.
         take_over: do so although another driver may be alive.
         progress: see `multirun`.
 
@@ -73,6 +87,7 @@ def end_left(
         max_failures=None,
         take_over=take_over,
         ends_only=True,
+        ends_drivers=indices is None and bool(runner.sent_drivers(root)),
     )
     reporter = Reporter(progress)
     return run_blocking(Conductor(call, reporter), reporter)

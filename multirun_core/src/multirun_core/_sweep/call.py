@@ -63,6 +63,7 @@ class Call:
         take_over: whether to take the sweep over from a driver that may be alive.
         unnamed: whether `root` was not given, so that another one may be taken in its place.
         ends_only: whether nothing is executed: what an earlier driver left running is ended.
+        ends_drivers: whether drivers that were sent and have not begun are ended as well.
         stay_open: whether further runs may come until the sweep is closed.
         collector: takes the results of programs that do not post them.
         collect_rules: what makes the collector, for `multirun.json`; True for a function.
@@ -85,6 +86,7 @@ class Call:
     take_over: bool = False
     unnamed: bool = False
     ends_only: bool = False
+    ends_drivers: bool = False
     stay_open: bool = False
     collector: Collector | None = None
     collect_rules: list[str] | Literal[True] | None = None

@@ -57,7 +57,7 @@ class Driver(Recorder):
         self._fatal: BaseException | None = None
         self._live: set[Run] = set()
         self._todo = deque(opened.todo)
-        self._ends_only = call.ends_only
+        self._ends_only, self._ends_drivers = call.ends_only, call.ends_drivers
         self.open = call.stay_open
         self._more = asyncio.Event()
 
@@ -98,8 +98,10 @@ class Driver(Recorder):
         try:
             await finish(self._define())
             await self._journal.flush()
-            if self._opened.todo:
+            if self._opened.todo or self._ends_drivers:
                 await self._runner.ready()
+            if self._ends_drivers:
+                await self._runner.end_drivers()
             if self._ends_only:
                 await self._end_left()
             elif await self._detach():

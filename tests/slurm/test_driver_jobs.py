@@ -1,0 +1,100 @@
+"""Drivers that were sent to the cluster as jobs and have not begun; on a real cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from multirun_core._sweep import segment
+from multirun_core._transport.process import ProcessId
+from slurm_cluster import SlurmCluster
+from slurm_sweeps import BEGIN, POST, executions, wait_until
+from sweeps import events
+
+from multirun_core import Sweep
+
+
+@pytest.fixture
+def cluster(slurm: SlurmCluster) -> SlurmCluster:
+    """Return a cluster all of whose nodes are drained, so that what is submitted waits."""
+    for node in slurm.nodes:
+        slurm.set_node(node, "drain")
+    return slurm
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a process that stands for a driver elsewhere."""
+    with subprocess.Popen(["sleep", "300"]) as process:
+        yield process
+        process.kill()
+
+
+def undrain(cluster: SlurmCluster) -> None:
+    for node in cluster.nodes:
+        cluster.set_node(node, "resume")
+
+
+def multirun(
+    cluster: SlurmCluster, *arguments: object, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    return cluster.run(sys.executable, "-m", "multirun_core", *map(str, arguments), check=check)
+
+
+def send(cluster: SlurmCluster, root: Path) -> str:
+    """Have a sweep of four runs driven by a job, whose id is told; return that."""
+    options = ("-r", "slurm", "-R", "driver=job", "-R", "poll_interval=0.5", "-o", root)
+    sweep = ("-p", "n=0,1,2,3", "--", "sh", "-c", BEGIN + POST)
+    said = multirun(cluster, "run", *options, *sweep)
+    (job,) = cluster.jobs()
+    assert f"driven by Slurm job {job};" in said.stderr
+    return job
+
+
+def statuses(root: Path) -> set[str]:
+    return {run.status for run in Sweep.open(root).runs}
+
+
+def test_a_driver_that_waits_is_not_sent_again_and_is_cancelled(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    root = tmp_path / "s w"
+    job = send(cluster, root)
+    said = multirun(cluster, "resume", root)
+    assert f"Slurm job {job} waits in the queue to drive this sweep" in said.stderr
+    assert cluster.jobs() == [job]
+    said = multirun(cluster, "cancel", root, 3, check=False)
+    assert (said.returncode, cluster.jobs()) == (2, [job]), said.stderr
+    said = multirun(cluster, "cancel", root)
+    assert f"Slurm job {job} is not in the queue any more" in said.stdout
+    assert cluster.jobs() == []
+    assert cluster.state(job) == "CANCELLED"
+    assert (dict(executions(root)), statuses(root)) == ({}, {"pending"})
+    said = multirun(cluster, "cancel", root, check=False)
+    assert "There is nothing to cancel" in said.stderr
+
+
+@pytest.mark.parametrize("how", ["resume", "cancel"])
+def test_a_driver_that_has_started_but_may_not_begin_is_ended(
+    how: str, cluster: SlurmCluster, tmp_path: Path, other: subprocess.Popen[bytes]
+) -> None:
+    """Somebody else holds the sweep; the job waits for that, and then another driver is first."""
+    root = tmp_path / "s"
+    job = send(cluster, root)
+    process = ProcessId.of(other.pid)
+    assert process is not None
+    first = {"event": "driver", "time": time.time(), "process": process.to_json()}
+    segment.create(root / "journal", 2, first)
+    undrain(cluster)
+    cluster.wait_state(job, "RUNNING")
+    other.kill()
+    other.wait()
+    multirun(cluster, how, root)
+    assert cluster.state(job) == "CANCELLED"
+    if how == "resume":
+        wait_until(lambda: statuses(root) == {"success"}, lambda: f"all runs: {events(root)}")
+    assert dict(executions(root)) == (dict.fromkeys(range(4), 1) if how == "resume" else {})
