@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from .clean import (
     PIP,
     ROOT,
     Environment,
+    attempt,
     build_wheel,
     check_contents,
     check_extra,
@@ -32,6 +34,11 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(ROOT / "multirun_core", tmp_path_factory.mktemp("core"))
 
 
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(ROOT / "multirun_ssh", tmp_path_factory.mktemp("ssh"))
+
+
 def test_the_wheel_holds_the_package_and_needs_core_alone(wheel: Path) -> None:
     check_contents(wheel, PROJECT, "slurm = multirun_slurm.plugin")
     assert needs(wheel) == ["multirun-core"]
@@ -44,7 +51,7 @@ def test_core_has_it_as_an_extra(core: Path, wheel: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_installed_beside_core_it_runs_a_sweep(
-    core: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+    core: Path, wheel: Path, ssh: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     environment = Environment(tmp_path_factory.mktemp("slurm"))
     environment.install(core, wheel)
@@ -69,3 +76,14 @@ def test_installed_beside_core_it_runs_a_sweep(
         cluster.stop()
     printed = environment.place.glob("swept/runs/*/stdout.txt")
     assert sorted(path.read_text() for path in printed) == ["1\n", "2\n"]
+
+    far = ("run", "-r", "slurm", "-R", "login=x", "-o", "far", "-p", "x=1", "--", "true")
+    done = attempt(environment.programs / "multirun", *far, cwd=environment.place)
+    assert done.returncode == 2
+    assert 'pip install "multirun-core[ssh]"' in done.stderr
+    assert not (environment.place / "far").exists()
+
+    environment.install(ssh)
+    run(environment.python, *PIP, "check", cwd=environment.place)
+    listed = json.loads(environment.multirun("runners", "--json"))["installed"]
+    assert [one["name"] for one in listed] == ["local", "slurm", "ssh"]
