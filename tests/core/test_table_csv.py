@@ -158,6 +158,7 @@ def test_a_table_that_does_not_fit_in_memory_goes_through_a_file(
     assert {row["text"] for row in rows} == {"ü\n" * 20}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_hundred_thousand_runs(tmp_path: Path) -> None:
     params: list[tuple[dict[str, Any], Any]] = [

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from multirun_core._runners.launcher import tree
 from multirun_core._staging.orders import drop_order, read_end, write_order
 from multirun_core._transport import wrapper
+from multirun_core._transport.process import start_time
 from multirun_core._transport.wrapper import Event, Order, parse_line, parse_look
 from sweeps import wait_until
 
@@ -546,6 +547,21 @@ def test_an_orphan_that_ends_leaves_the_next_attempt_alone(attempt: Attempt) -> 
     second.communicate(timeout=50)
     assert (event := attempt.end(2)) is not None
     assert (event.code, event.reason) == (0, None)
+
+
+def test_who_is_told_a_moment_after_its_program_was_cancelled_as_well(attempt: Attempt) -> None:
+    """As by a queue that tells all processes of a job, one after the other."""
+    attempt.order("sh", "-c", "touch begun; exec sleep 300")
+    process = attempt.start()
+    wait_until((attempt.home / "begun").exists)
+    wait_until(lambda: attempt.say("look") == "alive")
+    child = int((attempt.home / ".multirun/claim-1/process").read_text().split("\t")[4])
+    os.kill(child, signal.SIGTERM)
+    wait_until(lambda: start_time(child) is None)
+    process.terminate()
+    process.communicate(timeout=50)
+    assert (event := attempt.end()) is not None
+    assert (event.code, event.reason) == (143, "cancelled")
 
 
 def test_what_a_run_leaves_that_was_over_at_once_ends(attempt: Attempt) -> None:

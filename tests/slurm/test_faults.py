@@ -51,6 +51,7 @@ def node_of(root: Path, cluster: SlurmCluster) -> str:
     return wait_until(lambda: cluster.show(job).get("NodeList", "(null)"), "a node")
 
 
+@pytest.mark.long
 def test_an_interrupted_driver_without_a_controller_gives_up_and_is_followed_by_another(
     cluster: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_an_orphan_of_a_lost_node_counts_for_nothing(
     assert [(e["attempt"], e.get("reason")) for e in ends] == [(1, "node_fail"), (2, None)]
 
 
+@pytest.mark.long
 def test_an_orphan_cannot_write_where_a_later_attempt_does(
     cluster: SlurmCluster, tmp_path: Path
 ) -> None:

@@ -89,7 +89,11 @@ def test_an_interrupt_can_leave_the_jobs_alone(cluster: SlurmCluster, tmp_path: 
     assert dict(executions(root)) == dict.fromkeys(range(3), 1)
 
 
-@pytest.mark.parametrize("throttle", [{}, {"max_running": 2}], ids=["running", "pending too"])
+@pytest.mark.parametrize(
+    "throttle",
+    [pytest.param({}, marks=pytest.mark.long), {"max_running": 2}],
+    ids=["running", "pending too"],
+)
 def test_an_interrupt_leaves_nothing_in_the_queue(
     throttle: dict[str, int], cluster: SlurmCluster, tmp_path: Path
 ) -> None:

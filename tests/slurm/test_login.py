@@ -216,6 +216,7 @@ def test_a_login_node_that_is_silent_for_a_while_changes_no_verdict(
     check_finished(*begun.asked, options=login_node.options)
 
 
+@pytest.mark.long
 def test_an_interrupted_driver_without_a_link_gives_up_and_is_followed_by_another(
     login_node: LoginNode, tmp_path: Path
 ) -> None:

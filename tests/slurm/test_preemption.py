@@ -62,6 +62,7 @@ def cluster(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluste
     return slurm
 
 
+@pytest.mark.long
 def test_runs_that_are_warned_leave_a_checkpoint(cluster: SlurmCluster, tmp_path: Path) -> None:
     """What Slurm sends to a job's script reaches all of its runs; the next attempts carry on."""
     options = {"time": 5, "signal": "USR1@60", "retries": 3, "pack": 2, "pack_cpus": 2}
@@ -92,7 +93,10 @@ def test_slurm_warns_before_the_time_is_up(
     assert all(run.result["begun_at"] >= 5 for run in done.runs)
 
 
-@pytest.mark.parametrize("how", ["here", "attempt_dirs", "login"])
+@pytest.mark.parametrize(
+    "how",
+    ["here", *(pytest.param(one, marks=pytest.mark.long) for one in ("attempt_dirs", "login"))],
+)
 def test_a_run_whose_node_fails_carries_on(
     how: str, cluster: SlurmCluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -278,7 +278,13 @@ def test_cancel_ends_what_it_can_where_one_host_lets_nobody_in(
 
 @pytest.mark.parametrize(
     ("then", "cut", "host_timeout"),
-    [("resume", 1, 300.0), ("cancel", 1, 300.0), ("resume", 1, 3.0), ("resume", 2, 3.0)],
+    [
+        ("resume", 1, 300.0),
+        *(
+            pytest.param(*one, marks=pytest.mark.long)
+            for one in (("cancel", 1, 300.0), ("resume", 1, 3.0), ("resume", 2, 3.0))
+        ),
+    ],
 )
 @pytest.mark.namespaces
 def test_what_an_interrupted_driver_cannot_reach_is_found_later(

@@ -50,6 +50,7 @@ class TestRoot(OverSSH):
     needs_shared_filesystem: ClassVar[bool] = False
 
 
+@pytest.mark.long
 @pytest.mark.namespaces
 class TestUser(OverSSH):
     """As a normal user, whose Python has never heard of multirun."""

@@ -321,7 +321,7 @@ def test_a_run_that_is_lost_and_cannot_be_ended_is_tried_again_beside_it(
     assert place.exists()  # nobody knows whether it lives
 
 
-@pytest.mark.parametrize("unseen", [False, True])
+@pytest.mark.parametrize("unseen", [pytest.param(False, marks=pytest.mark.long), True])
 def test_what_all_hosts_share_is_not_removed_for_a_host_that_comes_back(
     unseen: bool, tmp_path: Path, hosts: Path, marks: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -92,7 +92,7 @@ def test_a_sweep_needs_no_other_tools(tmp_path: Path, bed: SSHBed, few: Host) ->
         (folder / "a").write_bytes(os.urandom(100_000))  # the other one is copied there
 
 
-@pytest.mark.parametrize("how", ["cancel", "time-out"])
+@pytest.mark.parametrize("how", ["cancel", pytest.param("time-out", marks=pytest.mark.long)])
 def test_runs_are_ended_by_no_other_tools(
     how: str, tmp_path: Path, bed: SSHBed, few: Host, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -370,7 +370,9 @@ mr_await() {
         fi
         mr_listen # a signal has ended it before it was deaf to them
     done
-    # Whoever ends jobs may tell all of their processes at once, so that it has ended before.
+    # Whoever ends jobs may tell all of their processes at once, so that it has ended before: what
+    # ended by TERM alone may have been told a moment earlier than this one.
+    [ "$mr_code$mr_asked$mr_told" != 143 ] || [ -e "$mr_claim/ending" ] || sleep 1
     [ -z "$mr_asked$mr_told" ] || [ -e "$mr_claim/ending" ] || echo cancelled >"$mr_claim/ending"
 }
 
