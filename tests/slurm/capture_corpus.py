@@ -110,8 +110,8 @@ def main() -> int:
         cgroups=True,
         max_array=101,
         partitions=(
-            "low Nodes=ALL PriorityTier=1 PreemptMode=CANCEL",
-            "high Nodes=ALL PriorityTier=10",
+            "low Nodes=ALL PriorityTier=1 PreemptMode=CANCEL MaxNodes=1",
+            "high Nodes=ALL PriorityTier=10 MinNodes=1 MaxNodes=2",
         ),
         extra=("PreemptType=preempt/partition_prio", "PreemptMode=CANCEL"),
     )
@@ -133,6 +133,7 @@ def main() -> int:
         keep("sacct", slurm.run(*SACCT).stdout)
         keep("scontrol-config", slurm.run(*limits.CONFIG).stdout)
         keep("sinfo", slurm.run(*limits.PARTITIONS).stdout)
+        keep("scontrol-partition", slurm.run(*limits.DEFAULTS).stdout)
         keep("sbatch", slurm.run("sbatch", stdin="#!/bin/sh\ntrue\n").stdout)
         keep("sbatch-parsable", slurm.run("sbatch", "--parsable", stdin="#!/bin/sh\n").stdout)
         keep("refused-partition", refused(slurm, "-p", "nope"))

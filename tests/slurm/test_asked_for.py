@@ -107,3 +107,20 @@ def test_more_runs_than_an_account_may_submit_go_out_one_after_another(
     assert dict(executions(tmp_path / "s")) == dict.fromkeys(range(8), 1)
     assert runner.max_jobs == 3
     assert "takes no more jobs" not in caplog.text
+
+
+def test_a_qos_may_give_a_job_more_nodes_than_its_partition_does(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    sacctmgr(cluster, "add", "qos", "wide", "flags=PartitionMaxNodes")
+    sacctmgr(cluster, "modify", "user", "root", "set", "qos+=wide")
+    cluster.run("scontrol", "create", "partitionname=few", "nodes=ALL", "maxnodes=1")
+    script = 'echo "$SLURM_JOB_NUM_NODES" > results.json'
+    given = {"partition": "few", "nodes": 2, "qos": "wide"}
+    try:
+        sweep = call(tmp_path / "s", script, options=given)
+        assert sweep.results == [2], told(sweep)
+    finally:
+        cluster.cancel_all()
+        cluster.run("scontrol", "delete", "partitionname=few")
+        sacctmgr(cluster, "delete", "qos", "wide")

@@ -21,7 +21,7 @@ from multirun_slurm.limits import Answers, Limits, read_partitions
 from multirun_slurm.runner import SlurmRunner
 from multirun_slurm.scheduler import SlurmScheduler
 from slurm_cluster import SlurmCluster, wait_until
-from slurm_sweeps import call
+from slurm_sweeps import call, told
 
 from multirun_core import Resources
 
@@ -110,7 +110,7 @@ def test_nothing_is_refused_where_nothing_is_known() -> None:
 
 
 def test_a_qos_may_let_jobs_go_over_the_time() -> None:
-    there = Limits(partitions=read_partitions(CLUSTER), overrides_time=True)
+    there = Limits(partitions=read_partitions(CLUSTER), overrides=frozenset({"PartitionTimeLimit"}))
     check(JobOptions(partition="short", time=99), there)
 
 
@@ -236,6 +236,59 @@ def test_as_many_nodes_as_a_partition_has_pass(nodes: int | str, size: str) -> N
     """Cloud nodes that are off count, which sinfo does not show; who has no nodes may get some."""
     check(JobOptions(nodes=nodes), with_defaults(main=f"TotalNodes={size}"))
     check(JobOptions(nodes=nodes), partitions_of())
+
+
+FEW_OR_MANY = {"main": "MaxNodes=UNLIMITED MinNodes=0", "short": "MaxNodes=2 MinNodes=0",
+               "gpu": "MaxNodes=3 MinNodes=2"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nodes": 3, "partition": "short"}, "nodes is 3, but partition 'short' gives a job no "
+         "more than 2 (MaxNodes); give fewer nodes or another partition; partition 'main' would do"),
+        ({"nodes": "2-3", "partition": "short"}, "nodes is '2-3', but"),
+        ({"nodes": "3-", "partition": "short"}, "no more than 2"),
+        ({"sbatch_args": ["-N", "4"], "partition": "gpu,short"}, "no more than 3 (MaxNodes)"),
+        ({"nodes": 1, "partition": "gpu"}, "nodes is 1, but partition 'gpu' gives a job no fewer "
+         "than 2 (MinNodes); give more nodes, leave nodes out, or give another partition"),
+        ({"nodes": "1-1", "partition": "gpu"}, "no fewer than 2"),
+    ],
+)  # fmt: skip
+def test_more_or_fewer_nodes_than_a_partition_gives_a_job_are_refused(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        check(JobOptions(**options), with_defaults(**FEW_OR_MANY))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"nodes": 7},
+        {"partition": "gpu"},
+        {"nodes": "1-2", "partition": "gpu"},
+        {"nodes": "1-", "partition": "gpu"},
+        {"nodes": "2-3", "partition": "gpu"},
+        {"nodes": 3, "partition": "gpu,short"},
+        {"nodes": "what", "partition": "gpu"},
+    ],
+)
+def test_as_many_nodes_as_a_partition_gives_a_job_pass(options: dict[str, Any]) -> None:
+    check(JobOptions(**options), with_defaults(**FEW_OR_MANY))
+
+
+def test_a_qos_may_let_jobs_have_more_or_fewer_nodes() -> None:
+    there = with_defaults(**FEW_OR_MANY)
+    more = replace(there, overrides=frozenset({"PartitionMaxNodes"}))
+    fewer = replace(there, overrides=frozenset({"PartitionMinNodes"}))
+    check(JobOptions(nodes=3, partition="short"), more)
+    check(JobOptions(nodes=1, partition="gpu"), fewer)
+    with pytest.raises(UsageError, match="MinNodes"):
+        check(JobOptions(nodes=1, partition="gpu"), more)
+    with pytest.raises(UsageError, match="MaxNodes"):
+        check(JobOptions(nodes=3, partition="short"), fewer)
 
 
 # What the runner makes of it.
@@ -402,3 +455,40 @@ def test_the_real_cluster_tells_how_many_nodes_a_partition_has(
     assert slurm.jobs() == []
     sweep = call(tmp_path / "s", 'echo "$SLURM_JOB_NUM_NODES" > results.json', options={"nodes": 4})
     assert sweep.results == [4]
+
+
+def test_the_real_cluster_gives_a_job_so_many_nodes_and_no_fewer(
+    slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is refused here, Slurm takes and leaves in the queue, also were there room."""
+    for name, value in slurm.env.items():
+        monkeypatch.setenv(name, value)
+    refused = [("few", "3", "MaxNodes"), ("few", "2-3", "MaxNodes"), ("many", "1", "MinNodes")]
+    passed: list[dict[str, Any]] = [{"partition": "many"}, {"partition": "many", "nodes": "1-2"}]
+    status, states = SlurmScheduler().status, SlurmScheduler().states
+    slurm.run("scontrol", "create", "partitionname=few", "nodes=ALL", "maxnodes=2")
+    slurm.run("scontrol", "create", "partitionname=many", "nodes=ALL", "minnodes=2")
+    try:
+        for place, nodes, word in refused:
+            given = {"partition": place, "nodes": nodes}
+            with pytest.raises(UsageError, match=f"nodes is '{nodes}', but .*{word}"):
+                call(tmp_path / "t", "true", options=given)
+        assert slurm.jobs() == []
+        jobs = [slurm.submit("true", "-p", place, "-N", nodes) for place, nodes, _ in refused]
+        for number, given in enumerate(passed):
+            script = 'echo "$SLURM_JOB_NUM_NODES" > results.json'
+            sweep = call(tmp_path / str(number), script, options=given)
+            assert sweep.results == [2], told(sweep)
+
+        def waits() -> dict[str, str]:
+            found = states(slurm.run(*status(jobs)).stdout)
+            return {job: state.message or "" for job, state in found.items() if state.doubtful}
+
+        wait_until(
+            lambda: all("PartitionNodeLimit" in waits().get(job, "") for job in jobs),
+            lambda: f"three jobs without hope: {waits()}",
+        )
+    finally:
+        slurm.cancel_all()
+        for place in ("few", "many"):
+            slurm.run("scontrol", "delete", f"partitionname={place}")

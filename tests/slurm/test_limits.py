@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ closed|1:00|4|1000|0|(null)
 
 
 def real_answers() -> Answers:
-    names = ("scontrol-config", "sinfo", "sacctmgr-assoc", "sacctmgr-qos")
+    names = ("scontrol-config", "sinfo", "sacctmgr-assoc", "sacctmgr-qos", "scontrol-partition")
     return Answers(*((REAL / f"{name}.txt").read_text() for name in names))
 
 
@@ -42,11 +43,14 @@ def test_what_a_real_cluster_answers() -> None:
     assert found.submit == 3
     assert found.room == 3
     assert found.accounting
-    assert not found.overrides_time
+    assert not found.overrides
     assert {one.name for one in found.partitions} == {"main", "short", "low", "high"}
     main, short = found.partitions[:2]
-    assert main == Partition("main", True, math.inf, (Nodes(64, 100_000, 2, 0),))
+    nodes = (Nodes(64, 100_000, 2, 0),)
+    assert main == Partition("main", True, math.inf, nodes, mem_per_cpu=100, size=2)
     assert (short.default, short.minutes) == (False, 1)
+    bounds = {one.name: (one.min_nodes, one.max_nodes) for one in found.partitions}
+    assert bounds == {"main": (0, None), "short": (0, None), "low": (0, 1), "high": (1, 2)}
 
 
 def test_nothing_is_known_of_a_cluster_that_does_not_answer() -> None:
@@ -65,7 +69,7 @@ def test_limits_of_account_and_qos() -> None:
     assert answers.limits(JobOptions(account="chemistry")).submit == 10
     assert answers.limits(JobOptions()).submit == 10
     assert answers.limits(JobOptions(account="unknown")).submit is None
-    assert answers.limits(JobOptions()).overrides_time
+    assert answers.limits(JobOptions()).overrides == {"PartitionTimeLimit", "DenyOnLimit"}
 
 
 def test_nodes_that_are_alike_are_counted_together() -> None:
@@ -118,9 +122,19 @@ def test_gpus_of_nodes(gres: str, gpus: int) -> None:
     assert limits.gpus_of(gres) == gpus
 
 
-@given(st.text(), st.text(), st.text(), st.text())
-def test_no_answer_breaks_it(config: str, partitions: str, associations: str, qos: str) -> None:
-    Answers(config, partitions, associations, qos).limits(JobOptions())
+@given(st.text(), st.text(), st.text(), st.text(), st.text())
+def test_no_answer_breaks_it(
+    config: str, partitions: str, associations: str, qos: str, defaults: str
+) -> None:
+    Answers(config, partitions, associations, qos, defaults).limits(JobOptions())
+
+
+@given(st.text(), st.text(), st.text())
+def test_no_bound_of_nodes_breaks_it(least: str, most: str, nodes: str) -> None:
+    told = f"PartitionName=main MinNodes={least} MaxNodes={most}\n"
+    there = Answers(partitions=CLUSTER, defaults=told).limits(JobOptions())
+    with suppress(UsageError):
+        check(JobOptions(nodes=nodes, partition="main"), there)
 
 
 def ask(slurm: SlurmCluster) -> Limits:

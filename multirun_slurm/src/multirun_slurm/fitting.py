@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from multirun_core._model.resources import Resources
@@ -73,8 +73,10 @@ def why_never(
     def lacks(one: Partition) -> str | None:
         if not default_counts:
             one = replace(one, mem_per_cpu=0, mem_per_node=0)
-        return (None if limits.overrides_time else _lacks_time(asked, one, time)) or _lacks_room(
-            asked, one
+        return (
+            ("PartitionTimeLimit" not in limits.overrides and _lacks_time(asked, one, time))
+            or _lacks_nodes(asked, one, limits.overrides)
+            or _lacks_room(asked, one)
         )
 
     why = [lacks(one) for one in chosen(options, limits.partitions, default)]
@@ -167,14 +169,35 @@ def _lacks_time(options: JobOptions, partition: Partition, time: str) -> str | N
     )
 
 
-def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
-    """Return what a partition's nodes can never give to a job; None where they can."""
-    least, size = _least_nodes(options), partition.size
+def _lacks_nodes(
+    options: JobOptions, partition: Partition, overrides: Collection[str]
+) -> str | None:
+    """Return why a partition never gives so many, or so few, nodes to a job; None where it does.
+
+    sbatch(1), `--nodes`: a job stays in the queue if one of its bounds is beyond the partition's,
+    but for a lower bound below `min_nodes`.
+    """
+    least, most = _bounds(options)
+    size, highest, lowest = partition.size, partition.max_nodes, partition.min_nodes
     if size and least > size:
         return (
             f"a run needs {least} nodes, but partition {partition.name!r} has {size}; give fewer "
             "nodes or another partition"
         )
+    asked = f"nodes is {options.nodes!r}, but partition {partition.name!r} gives a job"
+    wanted = most or least
+    if highest is not None and wanted > highest and "PartitionMaxNodes" not in overrides:
+        return f"{asked} no more than {highest} (MaxNodes); give fewer nodes or another partition"
+    if most is not None and most < lowest and "PartitionMinNodes" not in overrides:
+        return (
+            f"{asked} no fewer than {lowest} (MinNodes); give more nodes, leave nodes out, or give "
+            "another partition"
+        )
+    return None
+
+
+def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
+    """Return what a partition's nodes can never give to a job; None where they can."""
     nodes = [one for one in partition.nodes if one.count]
     if not nodes:
         return None
@@ -207,10 +230,16 @@ def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     return None
 
 
-def _least_nodes(options: JobOptions) -> int:
-    """Return how many nodes a job has to have: 2 of "2-4"; 1 for what is not understood."""
-    match = re.fullmatch(r"(\d{1,9})(?:-\d*)?", str(options.nodes), re.ASCII)
-    return int(match[1]) if match else 1
+def _bounds(options: JobOptions) -> tuple[int, int | None]:
+    """Return how many nodes a job has to have and may have: 2 and 4 of "2-4".
+
+    What is not understood, or not said, is at least 1, and has no upper bound.
+    """
+    match = re.fullmatch(r"(\d{1,9})(-?)(\d{0,9})", str(options.nodes), re.ASCII)
+    if match is None:
+        return 1, None
+    least, dash, most = match.groups()
+    return int(least), int(most or 0) or None if dash else int(least)
 
 
 def _by_default(options: JobOptions, partition: Partition) -> str:

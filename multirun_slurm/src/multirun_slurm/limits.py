@@ -1,7 +1,7 @@
 """What the cluster allows: asked once, so that what could never start is refused at once.
 
-Slurm accepts more CPUs than any node has, or a time over the partition's limit, and leaves such
-jobs in the queue for ever (EnforcePartLimits=NO in slurm.conf(5), the default); see `fitting`.
+Slurm accepts more CPUs than any node has, or a time or nodes over the partition's limits, and leaves
+such jobs in the queue for ever (EnforcePartLimits=NO in slurm.conf(5), the default); see `fitting`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Partition:
             is all that there is, or not known.
         size: how many nodes it has, those included that sinfo does not show, such as cloud nodes
             that are off; None where that is not known.
+        min_nodes, max_nodes: how few and how many nodes it gives to one job; no `max_nodes` where
+            there is no limit, or it is not known.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Partition:
     mem_per_cpu: int = 0
     mem_per_node: int = 0
     size: int | None = None
+    min_nodes: int = 0
+    max_nodes: int | None = None
 
     @property
     def text(self) -> str:
@@ -99,7 +103,9 @@ class Limits:
         submit: how many jobs may be in the queue at once, by account or qos.
         accounting: whether sacct works.
         partitions: what there is.
-        overrides_time: whether some qos lets jobs go over the time limit of partitions.
+        overrides: flags of qos, see sacctmgr(1), that some qos has: with "PartitionTimeLimit" jobs
+            may go over the time limit of partitions, with "PartitionMaxNodes" over `max_nodes`,
+            with "PartitionMinNodes" below `min_nodes`.
     """
 
     array_size: int | None = None
@@ -108,7 +114,7 @@ class Limits:
     submit: int | None = None
     accounting: bool = False
     partitions: tuple[Partition, ...] = ()
-    overrides_time: bool = False
+    overrides: frozenset[str] = frozenset()
 
     @property
     def room(self) -> int | None:
@@ -155,15 +161,20 @@ class Answers:
             submit=self._submit(options, qos),
             accounting=config.get("AccountingStorageType") == "accounting_storage/slurmdbd",
             partitions=tuple(self._partitions(config)),
-            overrides_time=any("PartitionTimeLimit" in row["flags"] for row in qos),
+            overrides=frozenset(flag for row in qos for flag in row["flags"].split(",") if flag),
         )
 
     def _partitions(self, config: Mapping[str, str]) -> Iterator[Partition]:
-        """Yield partitions with what they give by default, see DefMemPerCPU in slurm.conf(5)."""
+        """Yield partitions with all that scontrol tells; see DefMemPerCPU in slurm.conf(5)."""
         told = {row.get("PartitionName"): row for row in parse_records(self.defaults)}
         for one in read_partitions(self.partitions):
             row = told.get(one.name, {})
-            one = replace(one, size=_number(row.get("TotalNodes", "")))
+            one = replace(
+                one,
+                size=_number(row.get("TotalNodes", "")),
+                min_nodes=_number(row.get("MinNodes", "")) or 0,
+                max_nodes=_number(row.get("MaxNodes", "")),
+            )
             counted = row.get("SelectTypeParameters", "NONE")
             if counted == "NONE":
                 counted = config.get("SelectTypeParameters", "")
