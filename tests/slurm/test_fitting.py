@@ -246,7 +246,7 @@ FEW_OR_MANY = {"main": "MaxNodes=UNLIMITED MinNodes=0", "short": "MaxNodes=2 Min
     ("options", "words"),
     [
         ({"nodes": 3, "partition": "short"}, "nodes is 3, but partition 'short' gives a job no "
-         "more than 2 (MaxNodes); give fewer nodes or another partition; partition 'main' would do"),
+         "more than 2 (MaxNodes); give fewer nodes or another partition; partition 'main' would"),
         ({"nodes": "2-3", "partition": "short"}, "nodes is '2-3', but"),
         ({"nodes": "3-", "partition": "short"}, "no more than 2"),
         ({"sbatch_args": ["-N", "4"], "partition": "gpu,short"}, "no more than 3 (MaxNodes)"),

@@ -1,7 +1,8 @@
 """What the cluster allows: asked once, so that what could never start is refused at once.
 
-Slurm accepts more CPUs than any node has, or a time or nodes over the partition's limits, and leaves
-such jobs in the queue for ever (EnforcePartLimits=NO in slurm.conf(5), the default); see `fitting`.
+Slurm accepts more CPUs than any node has, or a time or nodes over the partition's limits, and
+leaves such jobs in the queue for ever (EnforcePartLimits=NO in slurm.conf(5), the default); see
+`fitting`.
 """
 
 from __future__ import annotations
