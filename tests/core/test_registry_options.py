@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import collections.abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType
 
@@ -86,7 +86,10 @@ def test_any_text_is_converted_or_refused(text: str, annotation: Any) -> None:
         (Mapping[str, str], {"a": "b"}, True), (Mapping[str, str], [], False), (Path, "x", True),
         (Path, 3, False), (Literal["a", 1], 1, True), (Literal["a", 1], True, False),
         (int | None, None, True), (Any, object(), True), (tuple[int, str], (1, "a"), True),
-        (tuple[int, str], (1, 2), False), (collections.abc.Callable[[], None], 3, True),
+        (tuple[int, str], (1, 2), False), (collections.abc.Callable[[], None], 3, False),
+        (collections.abc.Callable[[], None], print, True), (Mapping[str, float], {"a": "b"}, False),
+        (Mapping[str, float], {1: 2.0}, False), (Mapping[str, float], {"a": 2}, True),
+        (dict, {1: 2}, True), (Sequence[str], iter("ab"), False), (Iterable[str], iter("a"), True),
     ],
 )  # fmt: skip
 def test_what_a_type_accepts(annotation: Any, value: Any, fits: bool) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multirun_core._convert import accepts
 from multirun_core._options import options_of, parse_option_text
 from multirun_core._sweep.choosing import choose_runner
@@ -17,6 +20,7 @@ from multirun_core.plugins import RunnerSpec
 from multirun_slurm.arguments import scaled
 from multirun_slurm.job import JobOptions, sbatch_arguments
 from multirun_slurm.options import SlurmOptions
+from multirun_slurm.runner import SlurmRunner
 from multirun_slurm.signature import options_from
 
 from multirun_core import multirun
@@ -210,3 +214,89 @@ def test_warm_python_is_refused_where_runs_share_nothing(
             runner_options=given | {"warm": True},
         )
     assert not (tmp_path / "s").exists()
+
+
+ODD: list[Any] = [
+    object(), None, True, False, 0, 1, -1, 2.5, math.nan, math.inf, 10**400, 1j, b"x", "", "x", "1",
+    "auto", [], ["x"], [1], [""], (), {"x"}, {}, {"mem": "2"}, {"mem": math.inf}, {1: 2},
+    {"x": "y"}, iter(["--mail-type=END"]), print, Path("x"), timedelta(1), timedelta.max,
+]  # fmt: skip
+
+
+def refusal(name: str, value: Any) -> str | None:
+    """Return why an option is refused; None where it is taken. No other error will do."""
+    try:
+        SlurmRunner(**{name: value})
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def check_option(field: Any, value: Any) -> None:
+    """See that a value is taken where it is of the option's type, or refused by name."""
+    why = refusal(field.name, value)
+    if why is None:
+        fits = accepts(get_type_hints(SlurmOptions)[field.name], value)
+        assert fits or value is field.default, repr(value)
+    else:
+        assert field.name in why
+
+
+@pytest.mark.parametrize("field", fields(SlurmOptions), ids=lambda field: field.name)
+def test_no_value_of_an_option_is_taken_for_what_it_is_not(field: Any) -> None:
+    for value in ODD:
+        check_option(field, value)
+
+
+@given(st.sampled_from(fields(SlurmOptions)), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+))  # fmt: skip
+def test_no_value_at_all_is_taken_for_what_it_is_not(field: Any, value: Any) -> None:
+    check_option(field, value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"partition": 3}, "partition is 3; it must be a text or a list"),
+        ({"nodes": 2.5}, "nodes is 2.5; it must be a whole number or a text"),
+        ({"gpus": [1]}, "gpus is [1]; it must be a whole number or a text"),
+        ({"nice": "5"}, "nice is '5'; it must be a whole number"),
+        ({"exclusive": "user"}, "exclusive is 'user'; it must be True or False"),
+        ({"sbatch_args": [5]}, "sbatch_args is [5]; it must be a list such as ['--mail-type=END']"),
+        ({"signal": 5}, "signal is 5; it must be a text such as 'USR1@60'"),
+        ({"retry_scale": 2}, "retry_scale is 2; it must be a mapping from 'mem' or 'time' to"),
+        ({"retry_scale": {"mem": "2"}}, "retry_scale is {'mem': '2'}; it must be a mapping"),
+        ({"poll_interval": "2"}, "poll_interval is '2'; it must be 'auto' or seconds over 0"),
+        ({"poll_interval": math.inf}, "poll_interval is inf; it must be"),
+        ({"driver": "there"}, "driver is 'there'; it must be 'here' or 'job'"),
+        ({"per_run": {"mem": 1}}, "it must be a function from a run's parameters"),
+        ({"command_timeout": math.inf}, "it must be over 0, and finite"),
+        ({"file_grace": math.nan}, "it cannot be below 0, nor infinite"),
+    ],
+)
+def test_what_is_of_another_type_is_refused_before_anything_is_done(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"runs": [{"a": 1}], "cmd": ["true"], "output_path": tmp_path / "s"}
+    with pytest.raises((RunnerOptionError, UsageError)):
+        multirun(**given, runner="slurm", runner_options=options)
+    with pytest.raises(UsageError) as caught:
+        multirun(**given, runner=SlurmRunner(**options))
+    assert message in str(caught.value)
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_a_run_says_of_itself_is_of_the_same_types() -> None:
+    for said, message in (
+        ({"nodes": 2.5}, "nodes is 2.5; it must be a whole number or a text"),
+        (["nodes"], "['nodes'] is no mapping of options"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            SlurmOptions(per_run=lambda params, said=said: said).job_for({"n": 1})
+        assert f"per_run({{'n': 1}}): {message}" in str(caught.value)
+
+
+def test_a_list_without_items_asks_for_nothing() -> None:
+    assert sbatch_arguments(JobOptions(exclude=[], partition=(), gres=[])) == []

@@ -18,6 +18,7 @@ _SEQUENCES = (
     list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable,
     collections.abc.Collection, collections.abc.Set, collections.abc.MutableSequence,
 )  # fmt: skip
+_CALLABLE: Any = collections.abc.Callable
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
@@ -88,9 +89,13 @@ def accepts(annotation: Any, value: Any) -> bool:
     if inspect.isclass(annotation) and issubclass(annotation, PurePath):
         return isinstance(value, (str, os.PathLike))
     if origin in _SEQUENCES:
-        return _is_sequence(arguments, value)
+        # What can be read only once is empty for the next who reads it.
+        several = isinstance(value, collections.abc.Collection)
+        return (several or origin is collections.abc.Iterable) and _is_sequence(arguments, value)
     if origin in _MAPPINGS:
-        return isinstance(value, collections.abc.Mapping)
+        return _is_mapping(arguments, value)
+    if origin is _CALLABLE:
+        return callable(value)
     return True
 
 
@@ -188,6 +193,15 @@ def _is_sequence(arguments: tuple[Any, ...], value: Any) -> bool:
     if len(arguments) > 1 and arguments[-1] is not Ellipsis:
         return len(items) == len(arguments) and all(map(accepts, arguments, items))
     return all(accepts(first, one) for one in items)
+
+
+def _is_mapping(arguments: tuple[Any, ...], value: Any) -> bool:
+    if not isinstance(value, collections.abc.Mapping):
+        return False
+    items: collections.abc.Mapping[Any, Any] = value  # pyright: ignore
+    return len(arguments) != 2 or all(
+        accepts(arguments[0], key) and accepts(arguments[1], one) for key, one in items.items()
+    )
 
 
 def _from_json(text: str) -> Any:

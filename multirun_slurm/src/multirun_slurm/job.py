@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from multirun_core.errors import UsageError
 
-from multirun_slurm.checks import check_count, check_own, check_text
+from multirun_slurm.checks import check_count, check_own, check_text, check_types
 from multirun_slurm.units import mebibytes_of, minutes_of
 
 MIB = ("mem", "mem_per_cpu", "mem_per_gpu")
@@ -74,26 +74,21 @@ class JobOptions:
         Raises:
             UsageError: says which option, its value, and what it may be.
         """
+        check_types(self)
         for field in fields(JobOptions):
             check_text(field.name, getattr(self, field.name))
         for name in COUNTS:
             check_count(name, getattr(self, name))
-        if isinstance(self.gpus, int):
-            check_count("gpus", self.gpus)
-        if isinstance(self.nodes, int):
-            check_count("nodes", self.nodes)
+        for name in ("gpus", "nodes"):
+            if not isinstance(given := getattr(self, name), str):
+                check_count(name, given)
         if self.time is not None:
             minutes_of("time", self.time)
-        given = [name for name in MIB if getattr(self, name) is not None]
-        for name in given:
+        sizes = [name for name in MIB if getattr(self, name) is not None]
+        for name in sizes:
             mebibytes_of(name, getattr(self, name))
-        if len(given) > 1:
-            raise UsageError(f"{given[0]} and {given[1]} are both given; Slurm takes one of them")
-        if isinstance(self.sbatch_args, str):
-            raise UsageError(
-                f"sbatch_args is {self.sbatch_args!r}; it must be a list such as "
-                "['--mail-type=END']"
-            )
+        if len(sizes) > 1:
+            raise UsageError(f"{sizes[0]} and {sizes[1]} are both given; Slurm takes one of them")
         for argument in self.sbatch_args:
             check_own(argument)
 
@@ -133,6 +128,8 @@ class JobOptions:
         Raises:
             UsageError: one is unknown or makes no sense.
         """
+        if not isinstance(cast("object", changes), Mapping):
+            raise UsageError(f"{changes!r} is no mapping of options such as {{'mem': '8G'}}")
         known = {field.name for field in fields(JobOptions)}
         for name in changes:
             if name not in known:
@@ -175,4 +172,4 @@ def sbatch_arguments(options: JobOptions) -> list[str]:
 
 
 def _listed(given: str | Sequence[str] | None) -> str | None:
-    return given if given is None or isinstance(given, str) else ",".join(given)
+    return given if given is None or isinstance(given, str) else ",".join(given) or None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from multirun_core.errors import UsageError
 
-from multirun_slurm.checks import check_count, check_text
+from multirun_slurm.checks import check_count, check_text, is_over
 from multirun_slurm.job import JobOptions
 
 _SIGNAL = re.compile(r"(USR1|USR2)@([1-9]\d{0,4})\Z", re.ASCII)
@@ -96,7 +96,7 @@ class SlurmOptions(JobOptions):
     connect_timeout: float = 30.0
     silence_timeout: float = 15.0
     remote_path: str | None = None
-    fetch: Sequence[str] | None = None
+    fetch: str | Sequence[str] | None = None
     keep_remote: bool = False
     python: str | None = None
     command_timeout: float = 60.0
@@ -122,22 +122,23 @@ class SlurmOptions(JobOptions):
         self._check_pack()
         self._check_signal()
         self._check_driver()
-        for name in ("pack_minutes", "command_timeout"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be over 0")
-        for name in ("file_grace", "infrastructure_retries"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it cannot be below 0")
-        if self.poll_interval != "auto" and not self.poll_interval > 0:
+        for name in ("pack_minutes", "command_timeout", "connect_timeout", "silence_timeout"):
+            if not is_over(0, given := getattr(self, name)):
+                raise UsageError(f"{name} is {given!r}; it must be over 0, and finite")
+        for name in ("file_grace", "infrastructure_retries", "retries", "retry_delay", "grace"):
+            if (given := getattr(self, name)) != 0 and not is_over(0, given):
+                raise UsageError(f"{name} is {given!r}; it cannot be below 0, nor infinite")
+        if not isinstance(self.timeout, str | None) and not is_over(0, self.timeout):
+            raise UsageError(
+                f"timeout is {self.timeout!r}; it must be seconds over 0, a text such as "
+                "'5x median', or None for no limit but time"
+            )
+        if self.poll_interval != "auto" and not is_over(0, self.poll_interval):
             raise UsageError(
                 f"poll_interval is {self.poll_interval!r}; it must be 'auto' or seconds over 0"
             )
-        if isinstance(self.setup, str):
-            raise UsageError(
-                f"setup is {self.setup!r}; it must be a list of lines such as ['module load gcc']"
-            )
         for name, factor in dict(self.retry_scale or {}).items():
-            if name not in ("mem", "time") or not factor > 1:
+            if name not in ("mem", "time") or not is_over(1, factor):
                 raise UsageError(
                     f"retry_scale holds {name!r}: {factor!r}; it may hold 'mem' and 'time', each "
                     "with a factor over 1, such as {'mem': 2}"
@@ -175,11 +176,6 @@ class SlurmOptions(JobOptions):
             )
 
     def _check_driver(self) -> None:
-        for name, words in (("on_interrupt", ("cancel", "detach")), ("driver", ("here", "job"))):
-            if getattr(self, name) not in words:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)!r}; it must be {words[0]!r} or {words[1]!r}"
-                )
         if self.detach and self.driver == "job":
             raise UsageError("detach and driver='job' are both given; either lets you go on")
 

@@ -58,7 +58,7 @@ def minutes_of(name: str, given: float | str | timedelta) -> int:
     elif isinstance(given, str):
         minutes = parse_minutes(given)
     else:
-        minutes = float(given) if _is_number(given) else None
+        minutes = _number(given)
     if minutes is None or not 0 < minutes < math.inf:
         raise UsageError(
             f"{name} is {given!r}; it must be a time over 0: minutes, a text such as '1:30:00' or "
@@ -105,8 +105,11 @@ def minutes_text(minutes: float) -> str:
     return f"{days}-{clock}" if days else clock
 
 
-def _is_number(given: object) -> bool:
-    return hasattr(given, "__float__") and not isinstance(given, bool)
+def _number(given: float) -> float | None:
+    try:
+        return None if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _whole(given: object) -> int | None:

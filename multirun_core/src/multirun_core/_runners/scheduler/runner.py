@@ -158,7 +158,9 @@ class SchedulerRunner(TaskRunner):
         self._packer = Packer(pack, pack_seconds)
         self._parallel = pack_parallel
         if (warm or preload) and pack == 1:
-            raise UsageError("warm Python is for jobs that carry out several runs: give pack, too")
+            raise UsageError(
+                "warm and preload are for jobs that carry out several runs: give pack, too"
+            )
         self._warmth = Warmth(preload) if warm or preload else None
         self._setup = tuple(setup)
         self._interval = (least, most)
