@@ -32,6 +32,7 @@ from multirun_core._staging.mirror_store import Store
 from multirun_core._staging.mirror_store import Stores as Stores
 from multirun_core._staging.mirror_streams import (
     STALL_SECONDS,
+    Turns,
     ended,
     pieces,
     stalling,
@@ -156,14 +157,20 @@ class Mirror:
     async def _deliver(self, stream: Iterator[bytes], size: int, key: str, part: str) -> bytes:
         if size:
             _log.info("%s: inputs, %d bytes, go there", self.transport.name, size)
-        return (await self._send(stream, size, "store", self.base, key, part)).stdout
+        turns = self._stores.turns
+        return (await self._send(stream, size, "store", self.base, key, part, turns=turns)).stdout
 
-    async def _send(self, stream: Iterator[bytes], size: int, *words: str) -> Completed:
+    async def _send(
+        self, stream: Iterator[bytes], size: int, *words: str, turns: Turns | None = None
+    ) -> Completed:
         if size <= _WHOLE_BYTES:
             whole = await asyncio.to_thread(b"".join, stream)
             return await self._run(words, stdin=whole)
         async with stalling() as moved:
-            return await self._run(words, stdin=pieces(stream, moved), timeout=None)
+            blocks = pieces(stream, moved)
+            if turns is not None:
+                blocks = turns.ordered(blocks, moved)
+            return await self._run(words, stdin=blocks, timeout=None)
 
     # And back.
 

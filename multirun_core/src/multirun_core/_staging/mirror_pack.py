@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multirun_core._staging.files import link_target
+from multirun_core._staging.mirror_streams import PIECE_BYTES
 from multirun_core._staging.names import ATTEMPTS, CLEARING, PART, PRIVATE, SHARED
 from multirun_core._staging.tree import Tree
-from multirun_core._transport.base import BLOCK_BYTES
 from multirun_core.errors import StagingError
 
 _LEAST_COPIED = 16 * 1024  # below that, sending a file costs less than copying it over there
@@ -262,7 +262,7 @@ def file_blocks(name: str, path: str, seen: os.stat_result) -> Iterator[bytes]:
     left = size
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
-        while left and (block := os.read(fd, min(left, BLOCK_BYTES))):
+        while left and (block := os.read(fd, min(left, PIECE_BYTES))):
             left -= len(block)
             yield block
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from multirun_core._staging.content import combined, file_digests
+from multirun_core._staging.mirror_streams import Turns
 from multirun_core._staging.tree import scan
 from multirun_core._threads import heard
 from multirun_core.errors import RunnerError
@@ -63,9 +64,14 @@ class Fetched:
 
 
 class Stores:
-    """What several mirrors of one sweep share: which file system has which set of inputs."""
+    """What several mirrors of one sweep share: which file system has which set of inputs.
+
+    Attributes:
+        turns: whose inputs go on.
+    """
 
     def __init__(self) -> None:
+        self.turns = Turns()
         self._by_mark: dict[str, Store] = {}
         self._sets: dict[tuple[str, int], asyncio.Future[StoredSet]] = {}
 

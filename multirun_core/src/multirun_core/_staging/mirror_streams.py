@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from itertools import count
 from typing import TypeVar
 
 from multirun_core._threads import heard
-from multirun_core._transport.base import BLOCK_BYTES
 from multirun_core.errors import TransportTimeoutError
 
 _T = TypeVar("_T")
 
 STALL_SECONDS = 300.0
 """So long a stream may stand still."""
+PIECE_BYTES = 1 << 20
+"""What is read of a large file at once: each reading is handed from a thread to the event loop."""
+_LOOK_SECONDS = 10.0
 
 
 async def pieces(stream: Iterator[bytes], moved: Callable[[], None]) -> AsyncIterator[bytes]:
@@ -29,7 +32,7 @@ async def pieces(stream: Iterator[bytes], moved: Callable[[], None]) -> AsyncIte
         for piece in stream:
             parts.append(piece)
             size += len(piece)
-            if size >= BLOCK_BYTES:
+            if size >= PIECE_BYTES:
                 break
         return b"".join(parts)
 
@@ -43,6 +46,60 @@ async def pieces(stream: Iterator[bytes], moved: Callable[[], None]) -> AsyncIte
         ahead = begin()
         moved()
         yield data
+
+
+class Turns:
+    """Which of several streams goes on: the one that began first, as fast as it is taken.
+
+    So the first machine can begin while others still wait for their inputs. What it does not take,
+    since its link is slow, others get.
+    """
+
+    def __init__(self) -> None:
+        self._ranks = count()
+        self._ready: dict[int, asyncio.Event] = {}
+        self._given = 0
+
+    async def ordered(
+        self, blocks: AsyncIterator[bytes], moved: Callable[[], None]
+    ) -> AsyncIterator[bytes]:
+        """Yield what another stream yields, each block in its turn.
+
+        Args:
+            blocks: the stream.
+            moved: called from time to time while it waits for others, as long as these go on.
+        """
+        rank = next(self._ranks)
+        try:
+            while True:
+                self._ready[rank] = asyncio.Event()
+                self._call()
+                block = await anext(blocks, b"")
+                if not block:
+                    return
+                await self._turn(rank, moved)
+                del self._ready[rank]
+                self._given += 1
+                self._call()
+                yield block
+        finally:
+            self._ready.pop(rank, None)
+            self._call()
+
+    async def _turn(self, rank: int, moved: Callable[[], None]) -> None:
+        called, given = self._ready[rank], self._given
+        while min(self._ready) != rank:
+            called.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await called.wait()
+            if self._given != given:
+                given = self._given
+                moved()
+
+    def _call(self) -> None:
+        if self._ready:
+            self._ready[min(self._ready)].set()
 
 
 @contextlib.asynccontextmanager
