@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -9,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from multirun_core._sweep import segment
+from multirun_core._sweep import cleaning, segment
 from multirun_core._transport.process import ProcessId
+from multirun_core.errors import SweepLockedError
 from slurm_cluster import SlurmCluster
 from slurm_sweeps import BEGIN, POST, executions, wait_until
 from sweeps import events
 
 from multirun_core import Sweep
+from multirun_core import multirun as run
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def statuses(root: Path) -> set[str]:
     return {run.status for run in Sweep.open(root).runs}
 
 
-def test_a_driver_that_waits_is_not_sent_again_and_is_cancelled(
+def test_a_driver_that_waits_is_not_sent_again_keeps_its_sweep_and_is_cancelled(
     cluster: SlurmCluster, tmp_path: Path
 ) -> None:
     root = tmp_path / "s w"
@@ -67,6 +70,13 @@ def test_a_driver_that_waits_is_not_sent_again_and_is_cancelled(
     said = multirun(cluster, "resume", root)
     assert f"Slurm job {job} waits in the queue to drive this sweep" in said.stderr
     assert cluster.jobs() == [job]
+    before = sorted(root.rglob("*"))
+    for how in ((), ("--keep", "results")):
+        said = multirun(cluster, "clean", root, "--yes", *how, check=False)
+        assert (said.returncode, cluster.jobs()) == (2, [job]), said.stderr
+        assert f"Slurm job {job} is to drive this sweep" in said.stderr
+        assert "end that with multirun cancel" in said.stderr
+    assert sorted(root.rglob("*")) == before
     said = multirun(cluster, "cancel", root, 3, check=False)
     assert (said.returncode, cluster.jobs()) == (2, [job]), said.stderr
     said = multirun(cluster, "cancel", root)
@@ -76,6 +86,8 @@ def test_a_driver_that_waits_is_not_sent_again_and_is_cancelled(
     assert (dict(executions(root)), statuses(root)) == ({}, {"pending"})
     said = multirun(cluster, "cancel", root, check=False)
     assert "There is nothing to cancel" in said.stderr
+    multirun(cluster, "clean", root, "--yes")
+    assert not root.exists()
 
 
 @pytest.mark.parametrize("how", ["resume", "cancel"])
@@ -98,3 +110,26 @@ def test_a_driver_that_has_started_but_may_not_begin_is_ended(
     if how == "resume":
         wait_until(lambda: statuses(root) == {"success"}, lambda: f"all runs: {events(root)}")
     assert dict(executions(root)) == (dict.fromkeys(range(4), 1) if how == "resume" else {})
+
+
+def test_a_driver_that_is_sent_just_before_its_sweep_is_claimed_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, mark = tmp_path / "s", tmp_path / "s" / "jobs" / "0123456789ab" / "driver"
+    run(runs=[{"n": 1}], cmd=["true"], output_path=root, progress=False)
+    told = root / "multirun.json"
+    manifest = json.loads(told.read_text())
+    manifest["runner"] = {"name": "slurm", "options": {"driver": "job"}}
+    told.write_text(json.dumps(manifest))
+    mark.parent.mkdir(parents=True)
+    mark.write_text("42\n")
+    monkeypatch.setattr(cleaning, "check_cleanable", lambda root: None)
+    for work in (cleaning.remove_sweep, lambda path: cleaning.thin_sweep(path, "results")):
+        with pytest.raises(SweepLockedError, match="Slurm job 42 is to drive this sweep"):
+            work(root)
+        assert mark.exists()
+        assert statuses(root) == {"success"}
+    manifest["runner"]["options"] = {"of_another_version": True}  # so that nobody can tell
+    told.write_text(json.dumps(manifest))
+    cleaning.remove_sweep(root)
+    assert not root.exists()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _HELP = """Free the disk space that the sweep in DIR takes: remove it, or thin it with --keep.
 
 Thinned runs keep their results, and failed ones what they printed; status, results and resume work
-as before. It asks first, refuses while a driver works on the sweep, and refuses to remove a
-directory that holds anything else. Killed half-way, it can be called again.
+as before. It asks first, refuses while a driver works on the sweep or waits in a queue to do so,
+and refuses to remove a directory that holds anything else. Killed half-way, it can be called again.
 
 \b
 Examples:

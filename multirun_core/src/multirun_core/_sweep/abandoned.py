@@ -15,7 +15,7 @@ from multirun_core._sweep.history import History
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
 from multirun_core._sweep.resuming import call_of, runner_of
-from multirun_core.errors import RunnerLookupError, SweepError
+from multirun_core.errors import RunnerLookupError, RunnerOptionError, SweepError, UsageError
 
 if TYPE_CHECKING:
     from multirun_core._model.run import Run
@@ -46,7 +46,8 @@ def sent_drivers(path: str | os.PathLike[str]) -> list[str]:
         path: the sweep's directory.
     """
     root = absolute(path)
-    with suppress(SweepError, RunnerLookupError):  # of what cannot be made here nobody can tell
+    # Of what cannot be made here, or no more as it was, nobody can tell.
+    with suppress(SweepError, RunnerLookupError, RunnerOptionError, UsageError):
         return runner_of(root, Manifest.read(root))[0].sent_drivers(root)
     return []
 
