@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import ClusterOptions, SlurmCluster
-from slurm_sweeps import BEGIN, QUICK, began, call, job_ids, start_driver, told, wait_until
+from slurm_sweeps import (
+    BEGIN,
+    POST,
+    QUICK,
+    InThread,
+    began,
+    call,
+    job_ids,
+    start_driver,
+    told,
+    wait_until,
+)
+from sweeps import events
+
+from multirun_core import Sweep
 
 GREEDY = (
     "import time; held = bytearray(200 << 20); any(time.process_time() > 4 for _ in iter(int, 1))"
@@ -79,6 +93,45 @@ def forgotten() -> Iterator[Forgotten]:
             yield Forgotten(cluster, cluster.root / "sweeps")
         finally:
             cluster.stop()
+
+
+def test_accounts_tell_how_much_memory_a_run_with_a_record_took(
+    accounting_slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It becomes known after its verdict, is written down, and is asked for once, for all runs."""
+    for name, value in accounting_slurm.env.items():
+        monkeypatch.setenv(name, value)
+    root, go = tmp_path / "s", tmp_path / "go"
+    greedy = f"'{sys.executable}' -S -c '{GREEDY}'"
+    script = (
+        f"{BEGIN}case $MULTIRUN_PARAM_N in 0) {greedy};; 1) {greedy}; exit 3;; "
+        f'*) until test -e "{go}"; do sleep 0.1; done;; esac; {POST}'
+    )
+    runner = SlurmRunner(**QUICK, mem="500M")
+    sweep = InThread(root, script, 3, runner=runner)
+    wait_until(began(root, 3), "all runs")
+    (job,) = job_ids(root)
+
+    def known() -> bool:
+        said = accounting_slurm.run("sacct", "-nP", "-o", "JobID,State,MaxRSS", "-j", job).stdout
+        rows = [line.split("|") for line in said.splitlines()]
+        used = {one.partition(".")[0] for one, state, rss in rows if rss and "RUN" not in state}
+        return {f"{job}_0", f"{job}_1"} <= used
+
+    wait_until(known, "accounts of both runs")
+    go.touch()
+    done = sweep.result()
+    assert [(run.status, run.exit_code) for run in done.runs] == [
+        ("success", 0), ("failure", 3), ("success", 0)
+    ]  # fmt: skip
+    assert runner.calls["account"] == 1
+    for seen in (done, Sweep.open(root)):
+        for run in seen.runs[:2]:
+            assert 200 << 20 < (run.max_rss_bytes or 0) < 300 << 20
+    usage = [event for event in events(root) if event["event"] == "usage"]
+    assert {event["run"] for event in usage} >= {0, 1}
+    again = call(root, script, 3, runner=SlurmRunner(**QUICK))
+    assert 200 << 20 < (again.runs[0].max_rss_bytes or 0) < 300 << 20
 
 
 def a_runner() -> SlurmRunner:

@@ -106,6 +106,10 @@ class Keeper(Protocol):
         """Write down that an attempt led to `status`; done once that is safely on disk."""
         ...
 
+    def measured(self, run: Run) -> None:
+        """Write down how much memory a run took that has ended."""
+        ...
+
     def changed(self, run: Run, previous: RunStatus) -> None:
         """Take notice of a new status."""
         ...
@@ -285,3 +289,9 @@ class Run:
         self.ended = end.ended
         self.cpu_seconds = end.cpu_seconds
         self.max_rss_bytes = end.max_rss_bytes
+
+    def measure(self, max_rss_bytes: int) -> None:
+        """Take what became known only after the end of the last attempt."""
+        self.max_rss_bytes = max_rss_bytes
+        if self.keeper is not None:
+            self.keeper.measured(self)

@@ -38,6 +38,7 @@ class History:
             "start": self._start,
             "handle": self._handle,
             "end": self._end,
+            "usage": self._usage,
             "result": self._result,
             "skipped": self._skipped,
             "rerun": self._rerun,
@@ -134,6 +135,12 @@ class History:
             run.handle = None  # of the attempt that has ended
         self._result(event)
         run.restore(_STATUS[event["status"]])
+
+    def _usage(self, event: dict[str, Any]) -> None:
+        """Take the memory that accounts told of after the end."""
+        run = self._of(event)
+        if run.done and event["attempt"] == run.attempts:
+            run.max_rss_bytes = event["max_rss_bytes"]
 
     def _result(self, event: dict[str, Any]) -> None:
         """Take the result from a run's end, or from a later collection."""

@@ -100,6 +100,10 @@ class Reader:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be executed")
 
+    def measured(self, run: Run) -> None:
+        """Refuse: nothing is executed here."""
+        raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be measured")
+
     def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot end {status}")

@@ -150,6 +150,12 @@ class Recorder(Reader):
             self.failed()
         return self._thinner.after(self._journal.flushed(), run, status, reason)
 
+    def measured(self, run: Run) -> None:
+        """Write down how much memory a run took, which became known after its end."""
+        self._journal.event(
+            "usage", run=run.index, attempt=run.attempts, max_rss_bytes=run.max_rss_bytes
+        )
+
 
 def begin_anew(run: Run, *, adopt: bool) -> None:
     """Forget the end of what an earlier driver executed; the number of attempts stays.

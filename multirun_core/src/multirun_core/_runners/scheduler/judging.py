@@ -79,6 +79,7 @@ class Judge:
         told = await self._accounts(unsaid)
         for work in unsaid:
             if work.ended is not None:
+                work.accounted = True
                 self._judge_record(work, work.ended, told.get(work), over=True, now=now)
         if late:
             await self._judge_late(late)
@@ -113,6 +114,8 @@ class Judge:
         if end is None:
             self._desk.hurry()
             return
+        if work.accounted and state is not None and not packed:
+            end = replace(end, max_rss_bytes=state.max_rss_bytes)
         self._clear_stale(submission, work, state)
         self._desk.conclude(work, end)
 

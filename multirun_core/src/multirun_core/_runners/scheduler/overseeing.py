@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from multirun_core._runners.scheduler.ending import Ender
     from multirun_core._runners.scheduler.haste import Haste
     from multirun_core._runners.scheduler.lessons import Lessons
+    from multirun_core._runners.scheduler.metering import Meter
     from multirun_core._runners.scheduler.ordering import Ordering
     from multirun_core._runners.scheduler.site import Site
     from multirun_core._runners.scheduler.submission import Demand, Work
@@ -44,6 +45,7 @@ class Overseer:
         ender: Ender,
         adoption: Adoption,
         lessons: Lessons,
+        meter: Meter,
         haste: Haste,
     ) -> None:
         """Prepare.
@@ -58,6 +60,7 @@ class Overseer:
             ender: ends it before its time.
             adoption: finds again what an earlier driver has submitted.
             lessons: is told of ends.
+            meter: finds out how much memory runs took.
             haste: whether the user has asked twice.
         """
         self._runner = runner
@@ -69,6 +72,7 @@ class Overseer:
         self._ender = ender
         self._adoption = adoption
         self._lessons = lessons
+        self._meter = meter
         self._haste = haste
         self._out: set[Work] = set()
         self._why: str | None = None
@@ -183,7 +187,17 @@ class Overseer:
                 await finish(self._bring(work))
             raise
         self._lessons.learn(work, end)
+        self._have_measured(work, end)
         return end
+
+    def _have_measured(self, work: Work, end: ExitStatus) -> None:
+        """Find out what a record does not tell: the memory of a run that had a job to itself."""
+        submission = work.submission
+        if work.ended is None or work.accounted:
+            return
+        if submission is not None and submission.ids and submission.pack == 1:
+            key = self._desk.key(submission, submission.task_of(work))
+            self._meter.note(work.run, key, submission.name)
 
     async def _end(self, work: Work) -> None:
         """End a run, and have what it has left brought here; bounded."""

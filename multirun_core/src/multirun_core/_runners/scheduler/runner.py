@@ -25,6 +25,7 @@ from multirun_core._runners.scheduler.here import Here
 from multirun_core._runners.scheduler.lessons import Lessons
 from multirun_core._runners.scheduler.link import Login
 from multirun_core._runners.scheduler.loops import Loops
+from multirun_core._runners.scheduler.metering import Meter
 from multirun_core._runners.scheduler.ordering import Ordering
 from multirun_core._runners.scheduler.overseeing import Overseer
 from multirun_core._runners.scheduler.packing import Packer, jobs_for
@@ -213,6 +214,7 @@ class SchedulerRunner(TaskRunner):
             throttle=self._max_running,
             warmth=self._warmth,
         )
+        self._meter = Meter(self.scheduler, self._client, self._haste)
         self._adoption = Adoption(self.scheduler, self._client, site)
         self._overseer = Overseer(
             self,
@@ -224,9 +226,11 @@ class SchedulerRunner(TaskRunner):
             ender=Ender(self.scheduler, self._client, self._desk, site, self._haste),
             adoption=self._adoption,
             lessons=self._lessons,
+            meter=self._meter,
             haste=self._haste,
         )
-        loops = (self._batcher.serve(), self._desk.follow(), self._desk.poll())
+        desk, batcher, meter = self._desk, self._batcher, self._meter
+        loops = (batcher.serve(), desk.follow(), desk.poll(), meter.serve())
         self._loops = Loops(loops, self._overseer.give_up)
 
     def _reach(self) -> Site:
@@ -248,6 +252,8 @@ class SchedulerRunner(TaskRunner):
             if loops is not None:
                 await loops.stop()
                 await self._adoption.close()
+                if not self.letting_go:
+                    await self._meter.complete()
                 await self._clear_away()
             site, self._site = self._site, None
             if site is not None:
