@@ -41,6 +41,7 @@ _log = logging.getLogger("multirun.runner")
 _QUIET_SECONDS = 0.2  # so long nothing more must have become ready
 _LOOK_SECONDS = 5.0  # between two looks whether what waits may go out
 _LONGEST_SECONDS = 2.0  # and so long the first that is ready waits at most
+_HELD_AT_ONCE = 256
 
 
 class Batcher:
@@ -219,7 +220,9 @@ class Batcher:
         for work, why in lacking.items():
             self._desk.conclude(work, ExitStatus(code=None, reason="staging", message=why))
         self._desk.watch(submission)
-        await asyncio.gather(*(self._hold(work) for work in works if not work.done.done()))
+        live = [work for work in works if not work.done.done()]
+        for first in range(0, len(live), _HELD_AT_ONCE):  # a task each, and one flush for all
+            await asyncio.gather(*map(self._hold, live[first : first + _HELD_AT_ONCE]))
         return submission, job
 
     def _job(self, submission: Submission, demand: Demand, slots: int) -> Job:
