@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -85,6 +86,61 @@ def test_a_status_command_that_hangs_holds_nothing_up(
     assert queue.calls()["status"] >= 2
     assert "does not tell about jobs" in caplog.text
     wait_until(lambda: not queue.processes())
+
+
+SILENCE = "multirun_core._runners.scheduler.silence."
+
+
+def test_a_queue_that_is_away_for_long_is_told_of_again_and_again(
+    queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs that end are judged meanwhile."""
+    monkeypatch.setattr(SILENCE + "TELL_SECONDS", 0.5)
+    caplog.set_level("INFO", "multirun.runner")
+    call = Call(queue, BEGIN + "UNTIL" + POST, 2)
+    call.wait_begun(2)
+    queue.fail("status", 1000)
+    wait_until(lambda: caplog.text.count("has not told about jobs since") >= 3)
+    lines = [one for one in caplog.messages if "has not told about jobs since" in one]
+    assert re.search(r"since \d\d:\d\d, for 0 minutes: .+\. Runs go on", lines[0]), lines
+    queue.mend("fail-status")
+    wait_until(lambda: "tells about jobs again" in caplog.text)
+    queue.fail("status", 1000)
+    call.go.touch()
+    sweep = call.result()
+    assert sweep.results == [0, 1], told(sweep)
+    assert call.executions() == 2
+
+
+def test_a_queue_that_never_answers_again_ends_the_sweep_but_not_its_runs(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Call(queue, BEGIN + "UNTIL" + POST, 2)
+    call.wait_begun(2)
+    monkeypatch.setattr(SILENCE + "PATIENCE_SECONDS", 2.0)
+    queue.fail("status", 1000)
+    with pytest.raises(
+        BackendError, match=r"has not told about jobs for .* resume the sweep later"
+    ):
+        call.result()
+    left = Sweep.open(call.root).runs
+    assert [(run.status, run.handle is not None) for run in left] == [("pending", True)] * 2
+    queue.mend("fail-status")
+    again = Call(queue, BEGIN + "UNTIL" + POST, 2)
+    again.go.touch()
+    sweep = again.result()
+    assert sweep.results == [0, 1], told(sweep)
+    assert again.executions() == 2
+
+
+def test_runs_that_end_keep_the_sweep_from_giving_up_a_queue_that_is_away(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SILENCE + "PATIENCE_SECONDS", 5.0)
+    queue.fail("status", 1000)
+    script = BEGIN + "sleep $((2 * (MULTIRUN_PARAM_N + 1))); " + POST
+    sweep = Call(queue, script, 4).result()
+    assert sweep.results == [0, 1, 2, 3], told(sweep)
 
 
 def test_a_submit_command_that_hangs_is_ended_and_called_again(queue: Queue) -> None:

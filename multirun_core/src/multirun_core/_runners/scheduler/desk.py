@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from multirun_core._runners.scheduler import verdict
 from multirun_core._runners.scheduler.judging import Judge
+from multirun_core._runners.scheduler.silence import Silence
 from multirun_core._runners.scheduler.waits import Waits
 from multirun_core.errors import BackendError, TransportError
 
@@ -57,7 +58,7 @@ class Desk:
             interval: the least and the most seconds between two polls.
             grace: how long a record may take to become visible here, in seconds.
             begin: is told of each run that is seen to have started, once.
-            say: tells people why jobs wait.
+            say: tells people why jobs wait, and whether the queue answers.
         """
         self.submissions: dict[str, Submission] = {}
         self.freed = asyncio.Event()
@@ -75,7 +76,7 @@ class Desk:
         self._wake = asyncio.Event()
         self._poll_soon = asyncio.Event()
         self._stir = asyncio.Event()
-        self._lacking = 0
+        self._silence = Silence(scheduler.title, say)
         self._judge = Judge(self, scheduler, client, site, grace=grace, pause=self._least)
 
     # What is out.
@@ -179,6 +180,7 @@ class Desk:
         work = submission.work_of(event)
         if work is None:
             return
+        self._silence.hear()
         if event.word == "start":
             work.started = event
             self._begin(work)
@@ -201,6 +203,7 @@ class Desk:
             await self.clear_away()
             ids = [id for submission in self.submissions.values() for id in submission.ids]
             if not ids:
+                self._silence.forget()
                 await asyncio.sleep(_MOMENT)
                 continue
             changed = await self._ask(ids)
@@ -226,13 +229,12 @@ class Desk:
                 raise ValueError(done.said)  # noqa: TRY301 - one way for all that fails
             states = self._scheduler.states(done.stdout.decode(errors="replace"))
         except (TransportError, ValueError) as error:
-            self._lacking += 1
-            if self._lacking in (1, 10, 100):
-                _log.warning("%s does not tell about jobs: %s", self._scheduler.title, error)
+            try:
+                self._silence.last(str(error))
+            except BackendError as too_long:
+                self._give_up(too_long)
             return False
-        if self._lacking:
-            _log.info("%s tells about jobs again", self._scheduler.title)
-            self._lacking = 0
+        self._silence.end()
         changed = [self._see(submission, states) for submission in asked if submission.ids]
         if any(changed):
             self._stir.set()
