@@ -11,19 +11,14 @@ from .clean import PIP, ROOT, Environment, about, build_wheel, needs, run
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(ROOT / "multirun_core", tmp_path_factory.mktemp("core"))
-
-
-@pytest.fixture(scope="module")
-def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def alone(core: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     environment = Environment(tmp_path_factory.mktemp("alone"))
-    environment.install(wheel)
+    environment.install(core)
     return environment
 
 
-def test_core_needs_three_distributions(wheel: Path) -> None:
-    assert needs(wheel) == ["click", "pluggy", "rich"]
+def test_core_needs_three_distributions(core: Path) -> None:
+    assert needs(core) == ["click", "pluggy", "rich"]
 
 
 @pytest.mark.long
@@ -72,9 +67,9 @@ def test_without_pandas_the_table_says_what_to_install(alone: Environment) -> No
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_extras_resolve(wheel: Path, alone: Environment, tmp_path: Path) -> None:
+def test_extras_resolve(core: Path, alone: Environment, tmp_path: Path) -> None:
     """With each other, and with the distributions of this workspace that they name."""
-    extras = about(wheel).get_all("Provides-Extra", [])
+    extras = about(core).get_all("Provides-Extra", [])
     assert {"ssh", "slurm", "all", "pandas", "testing"} <= set(extras)
     for number, project in enumerate(sorted(ROOT.glob("multirun_*/pyproject.toml"))):
         built = build_wheel(project.parent, tmp_path / str(number))

@@ -44,9 +44,8 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def together(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def together(core: Path, example: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """Install core, the kit and the example from their wheels, and Dask from the index."""
-    core = build_wheel(ROOT / "multirun_core", tmp_path_factory.mktemp("core"))
     environment = Environment(tmp_path_factory.mktemp("together"))
     environment.install(core, f"multirun-core[testing] @ {core.as_uri()}", f"{example}[test]")
     (environment.place / "double.py").write_text(DOUBLE)

@@ -14,7 +14,6 @@ from .clean import (
     ROOT,
     Environment,
     attempt,
-    build_wheel,
     check_contents,
     check_extra,
     needs,
@@ -24,37 +23,22 @@ from .clean import (
 PROJECT = ROOT / "multirun_slurm"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(PROJECT, tmp_path_factory.mktemp("slurm"))
+def test_the_wheel_holds_the_package_and_needs_core_alone(slurm: Path) -> None:
+    check_contents(slurm, PROJECT, "slurm = multirun_slurm.plugin")
+    assert needs(slurm) == ["multirun-core"]
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(ROOT / "multirun_core", tmp_path_factory.mktemp("core"))
-
-
-@pytest.fixture(scope="module")
-def ssh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(ROOT / "multirun_ssh", tmp_path_factory.mktemp("ssh"))
-
-
-def test_the_wheel_holds_the_package_and_needs_core_alone(wheel: Path) -> None:
-    check_contents(wheel, PROJECT, "slurm = multirun_slurm.plugin")
-    assert needs(wheel) == ["multirun-core"]
-
-
-def test_core_has_it_as_an_extra(core: Path, wheel: Path) -> None:
-    check_extra(core, wheel, "slurm")
+def test_core_has_it_as_an_extra(core: Path, slurm: Path) -> None:
+    check_extra(core, slurm, "slurm")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_installed_beside_core_it_runs_a_sweep(
-    core: Path, wheel: Path, ssh: Path, tmp_path_factory: pytest.TempPathFactory
+    core: Path, slurm: Path, ssh: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     environment = Environment(tmp_path_factory.mktemp("slurm"))
-    environment.install(core, wheel)
+    environment.install(core, slurm)
     run(environment.python, *PIP, "check", cwd=environment.place)
     assert re.search(
         r"^slurm +multirun-slurm 0\.1\.0 +Run as", environment.multirun("runners"), re.M

@@ -14,7 +14,6 @@ from .clean import (
     ROOT,
     Environment,
     attempt,
-    build_wheel,
     check_contents,
     check_extra,
     needs,
@@ -24,32 +23,22 @@ from .clean import (
 PROJECT = ROOT / "multirun_ssh"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(PROJECT, tmp_path_factory.mktemp("ssh"))
+def test_the_wheel_holds_the_package_and_needs_two(ssh: Path) -> None:
+    check_contents(ssh, PROJECT, "ssh = multirun_ssh.plugin", "check.sh")
+    assert needs(ssh) == ["asyncssh", "multirun-core"]
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(ROOT / "multirun_core", tmp_path_factory.mktemp("core"))
-
-
-def test_the_wheel_holds_the_package_and_needs_two(wheel: Path) -> None:
-    check_contents(wheel, PROJECT, "ssh = multirun_ssh.plugin", "check.sh")
-    assert needs(wheel) == ["asyncssh", "multirun-core"]
-
-
-def test_core_has_it_as_an_extra(core: Path, wheel: Path) -> None:
-    check_extra(core, wheel, "ssh")
+def test_core_has_it_as_an_extra(core: Path, ssh: Path) -> None:
+    check_extra(core, ssh, "ssh")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_installed_by_the_extra_it_runs_a_sweep(
-    core: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+    core: Path, ssh: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     environment = Environment(tmp_path_factory.mktemp("ssh"))
-    environment.install("--find-links", wheel.parent, f"multirun-core[ssh] @ {core.as_uri()}")
+    environment.install("--find-links", ssh.parent, f"multirun-core[ssh] @ {core.as_uri()}")
     run(environment.python, *PIP, "check", cwd=environment.place)
     assert re.search(
         r"^ssh +multirun-ssh 0\.1\.0 +Run on a pool", environment.multirun("runners"), re.M
