@@ -34,20 +34,68 @@ def check(sweep: Sweep, root: Path) -> None:
     assert dict(executions(root)) == {0: 1}
 
 
+def failing(path: Path, where: str) -> str:
+    """Write a prolog that fails where a test of shell says so; return the line of slurm.conf."""
+    path.write_text(f"#!/bin/sh\n! {where}\n")
+    path.chmod(0o755)
+    return f"Prolog={path}"
+
+
 def test_a_prolog_that_fails_costs_no_run(
     make_slurm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first node is drained for that; the run is tried again on another."""
-    once, prolog = tmp_path / "once", tmp_path / "prolog"
-    prolog.write_text(f"#!/bin/sh\n! mkdir '{once}' 2>/dev/null\n")
-    prolog.chmod(0o755)
-    cluster = use(make_slurm(ClusterOptions(nodes=2, extra=(f"Prolog={prolog}",))), monkeypatch)
+    prolog = failing(tmp_path / "prolog", f"mkdir '{tmp_path}/once' 2>/dev/null")
+    cluster = use(make_slurm(ClusterOptions(nodes=2, extra=(prolog,))), monkeypatch)
     root = tmp_path / "s"
     check(call(root, BEGIN + POST), root)
     ((reason, message),) = ends(root)
     assert reason == "launch"
     assert "could not be launched there" in message
     assert "drained" in " ".join(cluster.node_states().values())
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        '[ "$SLURMD_NODENAME" = n1 ]',
+        # One whose mates of the array go on on its node is missed only a minute later, when that
+        # node says what it has: Slurm then says NODE_FAIL.
+        pytest.param("mkdir '{}/once' 2>/dev/null", marks=pytest.mark.long),
+    ],
+    ids=["for all", "for one"],
+)
+def test_a_prolog_that_fails_costs_no_run_of_an_array(
+    where: str, make_slurm: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prolog = failing(tmp_path / "prolog", where.format(tmp_path))
+    cluster = use(make_slurm(ClusterOptions(nodes=2, extra=(prolog,))), monkeypatch)
+    root = tmp_path / "s"
+    sweep = call(root, BEGIN + POST, 4)
+    assert [run.status for run in sweep.runs] == ["success"] * 4, told(sweep)
+    assert dict(executions(root)) == dict.fromkeys(range(4), 1)
+    found = ends(root)
+    assert {reason for reason, _ in found} in ({"launch"}, {"node_fail"}), found
+    assert all(message.startswith("Slurm says ") for _, message in found), found
+    assert cluster.node_states() == {"n1": "drained", "n2": "idle"}
+
+
+def test_a_job_that_is_held_since_it_was_not_launched_is_told_of_and_can_be_released(
+    make_slurm: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """So Slurm does with those that may be queued again, which ours may only where it is said."""
+    prolog = failing(tmp_path / "prolog", f"mkdir '{tmp_path}/once' 2>/dev/null")
+    cluster = use(make_slurm(ClusterOptions(nodes=2, extra=(prolog,))), monkeypatch)
+    root = tmp_path / "s"
+    sweep = InThread(root, BEGIN + POST, options={"sbatch_args": ["--requeue"]})
+    words = "cannot start: it could not be launched and is held now"
+    wait_until(lambda: words in caplog.text, lambda: f"a word of it: {caplog.text}")
+    (job,) = cluster.jobs()
+    cluster.run("scontrol", "release", job)
+    check(sweep.result(), root)
 
 
 def test_a_slurmd_without_its_directory_costs_no_run(
