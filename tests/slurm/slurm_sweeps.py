@@ -37,6 +37,16 @@ POINTS = {
     "when it is printed": '$real "$@"; kill -9 $driver; sleep 1',
 }
 
+_LATE = 'kill -9 $driver; until test -e "$0.go"; do sleep 0.1; done'
+
+# Stands before the shell that becomes sbatch, and kills the driver when it has written down what it
+# submits, before that shell has said who it is.
+EARLY = {
+    "never": "kill -9 $driver; exit 1",
+    "before the next driver": _LATE,
+    "after the next driver": _LATE,
+}
+
 # Stands before the real sbatch, and is by far slower than the next driver has patience.
 SLOW = {
     "before it begins": 'touch "$0.slow"; "$pause" 300; exec $real "$@"',
@@ -177,6 +187,20 @@ def put_sbatch(folder: Path, script: str) -> Path:
     fake.write_text(
         f"#!/bin/sh\nreal={real_sbatch()} pause={shlex.quote(f'{place}/pause')}\n"
         f'mkdir {once} 2>/dev/null || exec $real "$@"\n{script}\n'
+    )
+    fake.chmod(0o755)
+    return place
+
+
+def put_shell(folder: Path, script: str) -> Path:
+    """Return a folder for the PATH whose sh does this the first time that it is to submit."""
+    place = folder / "bin"
+    place.mkdir()
+    fake = place / "sh"
+    fake.write_text(
+        '#!/bin/sh\ncase "$1" in */submit.sh)\n'
+        f"if mkdir {shlex.quote(f'{folder}/once')} 2>/dev/null; then\n{script}\nfi;;\n"
+        'esac\nexec /bin/sh "$@"\n'
     )
     fake.chmod(0o755)
     return place

@@ -12,6 +12,7 @@ from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import SlurmCluster
 from slurm_sweeps import (
     BEGIN,
+    EARLY,
     POINTS,
     POST,
     QUICK,
@@ -24,10 +25,13 @@ from slurm_sweeps import (
     executions,
     job_ids,
     put_sbatch,
+    put_shell,
     start_driver,
     told,
     wait_until,
 )
+
+from multirun_core import Sweep
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,36 @@ def test_the_driver_is_killed_around_sbatch(
     assert [run.attempts for run in sweep.runs] == [1, 1, 1]
     assert len(arrays(slurm, root)) == 1
     assert clients(tmp_path) == []
+
+
+@pytest.mark.parametrize("begins", EARLY)
+def test_the_driver_is_killed_before_its_client_has_said_who_it_is(
+    begins: str, slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client finds out that it is late, or the next driver finds it."""
+    root, pid = tmp_path / HOSTILE / "s", tmp_path / "pid"
+    (tmp_path / HOSTILE).mkdir()
+    know = f"until test -s '{pid}'; do sleep 0.05; done; driver=$(cat '{pid}')\n"
+    place = put_shell(tmp_path, know + EARLY[begins])
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    script = BEGIN + POST
+    driver = start_driver(root, script, 3)
+    pid.write_text(str(driver.pid))
+    assert driver.wait(60) == -9
+    (home,) = (root / "jobs").iterdir()
+    assert all(run.handle["job"] == home.name for run in Sweep.open(root).runs)
+    assert not (home / "client").exists()
+    if begins == "before the next driver":
+        (place / "sh.go").touch()
+        wait_until((home / "client").exists, "a client")
+    sweep = call(root, script, 3)
+    (place / "sh.go").touch()
+    wait_until(lambda: clients(tmp_path) == [], lambda: f"their end: {clients(tmp_path)}")
+    assert (home / "client").exists() == (begins != "never")
+    assert sweep.results == [1, 1, 1], told(sweep)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 1}
+    assert [run.attempts for run in sweep.runs] == [1, 1, 1]
+    assert len(arrays(slurm, root)) == 1
 
 
 @pytest.mark.parametrize(
