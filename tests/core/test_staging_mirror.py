@@ -9,7 +9,8 @@ import shutil
 import stat
 import tarfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -783,3 +784,70 @@ async def test_fetching_that_is_cancelled_at_its_end_leaves_nothing_half_done(
     await asyncio.wait([fetching], timeout=30)
     assert fetching.cancelled()
     assert list(run.iterdir()) == []
+
+
+class Together(LocalTransport):
+    """A machine whose streams end only when those of others have come, too."""
+
+    def __init__(self, all_have_come: asyncio.Barrier) -> None:
+        self.all_have_come = all_have_come
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Source = b"",
+        stdout: Sink | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None,  # noqa: ASYNC109 - as in its base
+    ) -> Completed:
+        done = await super().run(
+            argv, stdin=stdin, stdout=stdout, cwd=cwd, env=env, timeout=timeout
+        )
+        if argv[4] == "pack":
+            await self.all_have_come.wait()
+        return done
+
+
+@pytest.mark.asyncio
+async def test_what_comes_from_many_machines_at_once_is_unpacked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few threads others have; else a stream would seem to stand still."""
+    monkeypatch.setattr(mirror_streams, "STALL_SECONDS", 10.0)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    count, stores, barrier = 5, Stores(), asyncio.Barrier(5)
+    fetches: list[Awaitable[Fetched]] = []
+    for number in range(count):
+        mirror = Mirror(Together(barrier), stores, place=str(tmp_path / "far"), name=f"{number}")
+        await mirror.open()
+        (run := tmp_path / "s" / "runs" / f"00000{number}").mkdir(parents=True)
+        (there := Path(mirror.base) / "d" / run.name).mkdir(parents=True)
+        (there / "new").write_bytes(bytes(6 << 20))
+        fetches.append(mirror.fetch(str(there.parent), {run.name: run}, None, everything))
+    await asyncio.wait_for(asyncio.gather(*fetches), 50)
+    found = sorted((tmp_path / "s" / "runs").glob("*/new"))
+    assert [path.stat().st_size for path in found] == [6 << 20] * count
+
+
+@pytest.mark.asyncio
+async def test_who_waits_until_others_are_unpacked_does_not_stand_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_streams, "STALL_SECONDS", 0.5)
+    stores = Stores()
+    stores.unpacking = asyncio.Semaphore(1)
+    mirror = Mirror(Far(tmp_path / "home", None), stores, place="", name="study-1")
+    await mirror.open()
+    (run := tmp_path / "s" / "runs" / "000000").mkdir(parents=True)
+    (there := Path(mirror.base) / "d" / run.name).mkdir(parents=True)
+    (there / "new").write_text("came back")
+    async with stores.unpacking:
+        fetching = asyncio.ensure_future(
+            mirror.fetch(str(there.parent), {run.name: run}, None, everything)
+        )
+        await asyncio.wait([fetching], timeout=1.5)
+        assert not fetching.done()
+    await asyncio.wait_for(fetching, 30)
+    assert (run / "new").read_text() == "came back"

@@ -234,8 +234,23 @@ class Mirror:
         left_out = await self._left_out(wanted) if patterns is None else ""
         stdin = left_out.encode(errors="surrogateescape")
         unpacker = Unpacker({name: str(path) for name, path in wanted.items()})
+        async with self._stores.unpacking:
+            unpacked = await self._take(words, stdin, unpacker)
+        settled: list[str] = []
+        try:
+            unpacked.result()
+            settled += filter(still_wanted, wanted)
+        finally:
+            await to_the_end(partial(unpacker.settle, settled))
+        return Fetched(unpacker.problems)
+
+    async def _take(
+        self, words: Sequence[str], stdin: bytes, unpacker: Unpacker
+    ) -> asyncio.Future[None]:
+        """Have unpacked what comes, and return how that went; where not all came, nothing stays."""
         inflow = Inflow()
-        unpacking = asyncio.ensure_future(asyncio.to_thread(unpacker.unpack, inflow))
+        threads, loop = self._stores.unpackers, asyncio.get_running_loop()
+        unpacking = loop.run_in_executor(threads, unpacker.unpack, inflow)
         broken = True
         try:
             async with stalling() as moved:
@@ -258,13 +273,7 @@ class Mirror:
             finally:
                 if broken:
                     await to_the_end(unpacker.drop)
-        settled: list[str] = []
-        try:
-            unpacking.result()
-            settled += filter(still_wanted, wanted)
-        finally:
-            await to_the_end(partial(unpacker.settle, settled))
-        return Fetched(unpacker.problems)
+        return unpacking
 
     async def _left_out(self, wanted: Mapping[str, Path]) -> str:
         """Return shell text that leaves out what is still as it was copied from a set."""

@@ -10,13 +10,15 @@ from typing import NamedTuple
 from multirun_core._staging.content import combined, file_digests
 from multirun_core._staging.mirror_streams import Turns
 from multirun_core._staging.tree import scan
-from multirun_core._threads import heard
+from multirun_core._threads import Threads, heard
 from multirun_core.errors import RunnerError
 
 LEAST_REUSED = 64 * 1024
 """Bytes from which on a file that is there by another name is not sent again.
 
 Over there that takes four short processes, some 4 ms, in which a link of 1 Gbit/s carries more."""
+
+_UNPACKED_AT_ONCE = 64
 
 
 class MirrorError(RunnerError):
@@ -68,10 +70,14 @@ class Stores:
 
     Attributes:
         turns: whose inputs go on.
+        unpackers: the threads that unpack what comes back, each for as long as that takes.
+        unpacking: held while one is needed, so that nothing comes that nobody unpacks.
     """
 
     def __init__(self) -> None:
         self.turns = Turns()
+        self.unpackers = Threads(_UNPACKED_AT_ONCE, "multirun-unpack")
+        self.unpacking = asyncio.Semaphore(_UNPACKED_AT_ONCE)
         self._by_mark: dict[str, Store] = {}
         self._sets: dict[tuple[str, int], asyncio.Future[StoredSet]] = {}
 

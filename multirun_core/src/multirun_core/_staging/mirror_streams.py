@@ -18,6 +18,7 @@ STALL_SECONDS = 300.0
 PIECE_BYTES = 1 << 20
 """What is read of a large file at once: each reading is handed from a thread to the event loop."""
 _LOOK_SECONDS = 10.0
+_READ_SECONDS = 2.0  # whose next block takes longer to read lets others go on
 
 
 async def pieces(stream: Iterator[bytes], moved: Callable[[], None]) -> AsyncIterator[bytes]:
@@ -69,25 +70,26 @@ class Turns:
             blocks: the stream.
             moved: called from time to time while it waits for others, as long as these go on.
         """
-        rank = next(self._ranks)
+        rank, loop = next(self._ranks), asyncio.get_running_loop()
         try:
             while True:
-                self._ready[rank] = asyncio.Event()
-                self._call()
-                block = await anext(blocks, b"")
+                await self._turn(rank, moved)  # nothing is read, and held, before that
+                patience = loop.call_later(_READ_SECONDS, self._pass_on, rank)
+                try:
+                    block = await anext(blocks, b"")
+                finally:
+                    patience.cancel()
                 if not block:
                     return
-                await self._turn(rank, moved)
-                del self._ready[rank]
                 self._given += 1
-                self._call()
+                self._pass_on(rank)
                 yield block
         finally:
-            self._ready.pop(rank, None)
-            self._call()
+            self._pass_on(rank)
 
     async def _turn(self, rank: int, moved: Callable[[], None]) -> None:
-        called, given = self._ready[rank], self._given
+        called = self._ready[rank] = asyncio.Event()
+        given = self._given
         while min(self._ready) != rank:
             called.clear()
             with contextlib.suppress(TimeoutError):
@@ -97,7 +99,8 @@ class Turns:
                 given = self._given
                 moved()
 
-    def _call(self) -> None:
+    def _pass_on(self, rank: int) -> None:
+        self._ready.pop(rank, None)
         if self._ready:
             self._ready[min(self._ready)].set()
 
