@@ -125,3 +125,29 @@ def test_the_driver_is_a_job_itself(cluster: SlurmCluster, tmp_path: Path) -> No
     wait_until(lambda: events(root)[-1]["event"] == "close", "the end of the driver")
     assert (root / "journal" / "0002.jsonl").exists()
     assert list(root.glob("jobs/*/driver")) == []  # none that may yet begin
+
+
+@pytest.mark.parametrize("how", ["scancel", pytest.param("its time limit", marks=pytest.mark.long)])
+def test_a_driver_that_is_a_job_leaves_the_runs_alone_when_it_is_told_to_end(
+    how: str, cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    root, go = tmp_path / "s", tmp_path / "go"
+    script = BEGIN + until(go) + POST
+    call(root, script, 3, options={"driver": "job"})
+    (driver,) = cluster.jobs()
+    wait_until(began(root, 3), "three runs")
+    if how == "scancel":
+        cluster.run("scancel", driver)
+    else:
+        cluster.end_in(driver)
+    cluster.wait_state(driver, "CANCELLED", "TIMEOUT")
+    wait_until(lambda: not cluster.processes_of(driver), "the end of the driver")
+    said = "".join(path.read_text() for path in root.glob("jobs/*/out"))
+    assert (events(root)[-1]["event"], events(root)[-1].get("outcome")) == ("close", "detached")
+    assert "letting go of the runs under way, which go on" in said
+    assert [run.status for run in Sweep.open(root).runs] == ["pending"] * 3
+    assert len(cluster.jobs()) >= 1
+    go.touch()
+    sweep = call(root, script, 3)
+    assert sweep.results == [1] * 3, told(sweep)
+    assert dict(executions(root)) == dict.fromkeys(range(3), 1)

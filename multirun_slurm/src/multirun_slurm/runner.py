@@ -92,6 +92,8 @@ class SlurmRunner(SchedulerRunner):
         Raises:
             UsageError: what every run asks for can never be given.
         """
+        if self._is_sent:  # what ends that job, such as its time limit, is no reason to end others
+            self.leaves_on_interrupt = True
         await super().open()
         self.max_jobs = self.options.max_jobs
         self.cluster, self._passed = await self._ask_limits(), None
@@ -118,7 +120,7 @@ class SlurmRunner(SchedulerRunner):
         root = self.root
         if root is None:
             return False
-        if os.environ.get(MARK) == str(root):
+        if self._is_sent:
             for one in sent(root):  # from now on the journal says who drives
                 one.forget()
             return False
@@ -276,6 +278,11 @@ class SlurmRunner(SchedulerRunner):
             raise SubmitError(
                 f"it could never start{', with what retry_scale adds' if more else ''}: {why}"
             )
+
+    @property
+    def _is_sent(self) -> bool:
+        """Whether this process is the job that was sent to drive the sweep in `root`."""
+        return self.root is not None and os.environ.get(MARK) == str(self.root)
 
     def _has_jobs(self) -> bool:
         """Whether an earlier driver may have left jobs, which can be collected or cancelled."""

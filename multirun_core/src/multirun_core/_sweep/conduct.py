@@ -177,6 +177,13 @@ class Conductor:
         """Say a line to people; from any thread."""
         self._reporter.say(text)
 
+    @property
+    def interrupting(self) -> str:
+        """What `interrupt` does to the runs under way, for people."""
+        if self._call.runner.leaves_on_interrupt:
+            return "letting go of the runs under way, which go on"
+        return "ending the runs under way"
+
     def interrupt(self) -> None:
         """Begin to end all; from any thread, at any time."""
         self._interrupted = True

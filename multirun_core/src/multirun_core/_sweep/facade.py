@@ -60,7 +60,7 @@ class _Signals:
         if self._count == 1:
             self.first = signum
             name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
-            self._reporter.say(f"{name}: ending the runs under way (once more: at once)")
+            self._reporter.say(f"{name}: {self._conductor.interrupting} (once more: at once)")
             self._conductor.interrupt()
         elif self._count == 2:
             self.patience = time.monotonic() + _HURRY_SECONDS

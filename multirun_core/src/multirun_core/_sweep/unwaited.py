@@ -55,7 +55,7 @@ def _see_off(outcome: concurrent.futures.Future[Any], conductor: Conductor) -> N
     try:
         concurrent.futures.wait([outcome])
     except KeyboardInterrupt:
-        conductor.say("Ctrl-C: ending the runs under way (once more: at once)")
+        conductor.say(f"Ctrl-C: {conductor.interrupting} (once more: at once)")
         live.cancel()
         concurrent.futures.wait([outcome])
 
