@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
         '{"event": "skipped", "runs": [[-1, 0]], "reason": "x"}',
         '{"event": "rerun", "runs": [-1]}',
         '{"event": "guardian", "process": []}',
-        '{"event": "usage", "run": 0}',
+        '{"event": "amend", "run": 0}',
     ],
 )
 def test_a_line_that_fits_nothing_is_an_error_that_names_the_journal(root: Path, line: str) -> None:

@@ -22,8 +22,10 @@ class Accounts:
     def __init__(self, **states: JobState) -> None:
         self.states = states
         self.asked: list[list[str]] = []
-        self.hangs = self.fails = False
-        self.meter = Meter(cast(Any, self), cast(Any, self), Haste())
+        self.hangs = self.fails = self.breaks = False
+        self.title = "the accounts"
+        self.haste = Haste()
+        self.meter = Meter(cast(Any, self), cast(Any, self), self.haste)
 
     def account(self, ids: Sequence[str]) -> Sequence[str] | None:
         return list(ids)
@@ -38,6 +40,8 @@ class Accounts:
             await asyncio.Event().wait()
         if self.fails:
             raise TransportError("no accounts")
+        if self.breaks:
+            raise KeyError("a plugin that is wrong")
         return Completed(0, " ".join(argv).encode(), b"")
 
 
@@ -90,18 +94,59 @@ async def test_what_is_not_known_for_sure_is_not_taken(state: JobState) -> None:
 
 @pytest.mark.asyncio
 async def test_another_attempt_is_not_taken_for_this_one() -> None:
-    accounts, again, live = Accounts(a=ended(10), b=ended(20)), a_run(), a_run()
+    accounts, again = Accounts(a=ended(10)), a_run()
     accounts.meter.note(again, "a", "ours")
-    accounts.meter.note(live, "b", "ours")
     again.attempts = 2
-    live.restore("running")
     await accounts.meter.complete()
-    assert (again.max_rss_bytes, live.max_rss_bytes) == (None, None)
+    assert again.max_rss_bytes is None
+
+
+@pytest.mark.asyncio
+async def test_whose_results_are_still_being_collected_is_asked_about_again() -> None:
+    accounts, run = Accounts(a=ended(10)), a_run()
+    run.restore("running")
+    accounts.meter.note(run, "a", "ours")
+    await accounts.meter.complete()
+    assert run.max_rss_bytes is None
+    run.restore("success")
+    await accounts.meter.complete()
+    assert run.max_rss_bytes == 10
+
+
+@pytest.mark.asyncio
+async def test_what_a_record_has_told_stays_and_a_job_that_ended_badly_is_told() -> None:
+    state = JobState(phase="ended", word="NODE_FAIL", reason="node_fail", cpu_seconds=3.0)
+    accounts, known, unknown = Accounts(a=state, b=state), a_run(), a_run()
+    known.cpu_seconds, known.message = 1.0, "already said"
+    unknown.restore("failure")
+    for key, run in (("a", known), ("b", unknown)):
+        accounts.meter.note(run, key, "ours")
+    await accounts.meter.complete()
+    assert (known.cpu_seconds, known.message) == (1.0, "already said")
+    assert (unknown.cpu_seconds, unknown.message) == (3.0, None)
+    late = a_run()
+    accounts.meter.note(late, "a", "ours")
+    await accounts.meter.complete()
+    assert late.message == "exit status 0, although its job is NODE_FAIL"
+
+
+@pytest.mark.asyncio
+async def test_who_asks_twice_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metering, "_LAG_SECONDS", 50.0)
+    monkeypatch.setattr(metering, "_CLOSE_SECONDS", 50.0)
+    accounts = Accounts(a=ended(10))
+    accounts.meter.note(a_run(), "a", "ours")
+    completing = asyncio.ensure_future(accounts.meter.complete())
+    await asyncio.sleep(0)
+    accounts.haste.hurry()
+    await asyncio.wait_for(completing, 30)
+    await asyncio.wait_for(accounts.meter.complete(), 30)
+    assert accounts.asked == []
 
 
 @pytest.mark.asyncio
 async def test_accounts_that_hang_or_fail_hold_nothing_up() -> None:
-    for trouble in ("hangs", "fails"):
+    for trouble in ("hangs", "fails", "breaks"):
         accounts, run = Accounts(a=ended(10)), a_run()
         setattr(accounts, trouble, True)
         accounts.meter.note(run, "a", "ours")

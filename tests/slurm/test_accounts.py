@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from multirun_core._runners.scheduler import metering
 from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import ClusterOptions, SlurmCluster
 from slurm_sweeps import (
@@ -101,6 +102,7 @@ def test_accounts_tell_how_much_memory_a_run_with_a_record_took(
     """It becomes known after its verdict, is written down, and is asked for once, for all runs."""
     for name, value in accounting_slurm.env.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(metering, "_PAUSE_SECONDS", 600.0)
     root, go = tmp_path / "s", tmp_path / "go"
     greedy = f"'{sys.executable}' -S -c '{GREEDY}'"
     script = (
@@ -128,8 +130,8 @@ def test_accounts_tell_how_much_memory_a_run_with_a_record_took(
     for seen in (done, Sweep.open(root)):
         for run in seen.runs[:2]:
             assert 200 << 20 < (run.max_rss_bytes or 0) < 300 << 20
-    usage = [event for event in events(root) if event["event"] == "usage"]
-    assert {event["run"] for event in usage} >= {0, 1}
+    amended = [event for event in events(root) if event["event"] == "amend"]
+    assert {event["run"] for event in amended} >= {0, 1}
     again = call(root, script, 3, runner=SlurmRunner(**QUICK))
     assert 200 << 20 < (again.runs[0].max_rss_bytes or 0) < 300 << 20
 

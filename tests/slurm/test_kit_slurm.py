@@ -28,8 +28,8 @@ class OnSlurm(RunnerConformance):
     many: ClassVar[int] = 200
     hook_module: ClassVar[str | None] = "multirun_slurm.plugin"
     heavy_modules: ClassVar[Sequence[str]] = ("asyncio", "multirun_slurm.runner")
-    # A shell cannot tell the memory of a run; accounts, where there are any, are asked only about
-    # runs that left no record.
+    # A shell cannot tell the memory of a run; accounts, where there are any, do not know of short
+    # ones.
     measures_usage: ClassVar[bool] = False
     # Jobs are no descendants of the driver.
     sees_private_mounts: ClassVar[bool] = False

@@ -62,6 +62,10 @@ class ExitStatus:
         return "signal" if self.code < 0 else "exit"
 
 
+AMENDED = ("cpu_seconds", "max_rss_bytes", "message")
+"""What accounts may tell after the end."""
+
+
 class Keeper(Protocol):
     """What a sweep does for its runs; a run added to a bare runner has none."""
 
@@ -106,8 +110,8 @@ class Keeper(Protocol):
         """Write down that an attempt led to `status`; done once that is safely on disk."""
         ...
 
-    def measured(self, run: Run) -> None:
-        """Write down how much memory a run took that has ended."""
+    def amend(self, run: Run, facts: Mapping[str, object]) -> None:
+        """Write down what became known of an attempt after its end."""
         ...
 
     def changed(self, run: Run, previous: RunStatus) -> None:
@@ -290,8 +294,10 @@ class Run:
         self.cpu_seconds = end.cpu_seconds
         self.max_rss_bytes = end.max_rss_bytes
 
-    def measure(self, max_rss_bytes: int) -> None:
-        """Take what became known only after the end of the last attempt."""
-        self.max_rss_bytes = max_rss_bytes
+    def amend(self, facts: Mapping[str, object]) -> None:
+        """Take what became known only after the end of the last attempt: some of `AMENDED`."""
+        for name in AMENDED:
+            if name in facts:
+                setattr(self, name, facts[name])
         if self.keeper is not None:
-            self.keeper.measured(self)
+            self.keeper.amend(self, facts)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from multirun_core._model.run import Run
+from multirun_core._model.run import AMENDED, Run
 from multirun_core._model.status import STATUSES, RunStatus
 from multirun_core._sweep import segment
 from multirun_core._sweep.layout import JOURNAL
@@ -38,7 +38,7 @@ class History:
             "start": self._start,
             "handle": self._handle,
             "end": self._end,
-            "usage": self._usage,
+            "amend": self._amend,
             "result": self._result,
             "skipped": self._skipped,
             "rerun": self._rerun,
@@ -136,11 +136,13 @@ class History:
         self._result(event)
         run.restore(_STATUS[event["status"]])
 
-    def _usage(self, event: dict[str, Any]) -> None:
-        """Take the memory that accounts told of after the end."""
+    def _amend(self, event: dict[str, Any]) -> None:
+        """Take what accounts told after the end."""
         run = self._of(event)
         if run.done and event["attempt"] == run.attempts:
-            run.max_rss_bytes = event["max_rss_bytes"]
+            for fact in AMENDED:
+                if fact in event:
+                    setattr(run, fact, event[fact])
 
     def _result(self, event: dict[str, Any]) -> None:
         """Take the result from a run's end, or from a later collection."""

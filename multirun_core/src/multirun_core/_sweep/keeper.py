@@ -100,9 +100,9 @@ class Reader:
         """Refuse: nothing is executed here."""
         raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be executed")
 
-    def measured(self, run: Run) -> None:
+    def amend(self, run: Run, facts: Mapping[str, object]) -> None:
         """Refuse: nothing is executed here."""
-        raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be measured")
+        raise RunnerClosedError(f"{self.root} was opened for reading; {run!r} cannot be amended")
 
     def record(self, run: Run, status: RunStatus, end: ExitStatus) -> asyncio.Future[None]:
         """Refuse: nothing is executed here."""

@@ -18,6 +18,7 @@ from multirun_core.errors import ResultsError, StagingError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Mapping
 
     from multirun_core._model.run import ExitStatus, Run
     from multirun_core._model.status import RunStatus
@@ -150,11 +151,9 @@ class Recorder(Reader):
             self.failed()
         return self._thinner.after(self._journal.flushed(), run, status, reason)
 
-    def measured(self, run: Run) -> None:
-        """Write down how much memory a run took, which became known after its end."""
-        self._journal.event(
-            "usage", run=run.index, attempt=run.attempts, max_rss_bytes=run.max_rss_bytes
-        )
+    def amend(self, run: Run, facts: Mapping[str, object]) -> None:
+        """Write down what became known of the last attempt after its end."""
+        self._journal.event("amend", run=run.index, attempt=run.attempts, **facts)
 
 
 def begin_anew(run: Run, *, adopt: bool) -> None:

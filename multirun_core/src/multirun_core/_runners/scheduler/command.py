@@ -208,7 +208,8 @@ class CommandScheduler(ABC):
     def account(self, ids: Sequence[str]) -> Sequence[str] | None:
         """Return a command that tells about jobs that have left the queue; None, where none.
 
-        What it says only completes a reason; where it fails, nothing is lacking.
+        It completes a reason, and tells memory and CPU time; where it fails, nothing else is
+        lacking.
         """
         return None
 

@@ -79,7 +79,7 @@ class Judge:
         told = await self._accounts(unsaid)
         for work in unsaid:
             if work.ended is not None:
-                work.accounted = True
+                work.accounted = work in told
                 self._judge_record(work, work.ended, told.get(work), over=True, now=now)
         if late:
             await self._judge_late(late)
@@ -149,6 +149,7 @@ class Judge:
                 gone.append(work)
         told = await self._accounts([work for work in gone if self._last_state(work) is None])
         for work in gone:
+            work.accounted = work in told
             self._conclude_late(work, told.get(work))
 
     async def _confirm(self, work: Work) -> bool:

@@ -191,13 +191,15 @@ class Overseer:
         return end
 
     def _have_measured(self, work: Work, end: ExitStatus) -> None:
-        """Find out what a record does not tell: the memory of a run that had a job to itself."""
+        """Find out what neither a record nor the queue tells of a run that had a job to itself."""
         submission = work.submission
-        if work.ended is None or work.accounted:
+        if work.accounted or end.started is None or submission is None or submission.pack > 1:
             return
-        if submission is not None and submission.ids and submission.pack == 1:
-            key = self._desk.key(submission, submission.task_of(work))
-            self._meter.note(work.run, key, submission.name)
+        sight = submission.sight(submission.task_of(work))
+        if len(submission.ids) != 1 or (sight.state is not None and sight.state.restarts):
+            return  # the account may be that of a job which has done nothing
+        key = self._desk.key(submission, submission.task_of(work))
+        self._meter.note(work.run, key, submission.name)
 
     async def _end(self, work: Work) -> None:
         """End a run, and have what it has left brought here; bounded."""

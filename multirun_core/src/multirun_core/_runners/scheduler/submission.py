@@ -82,7 +82,7 @@ class Work:
         looked: when its record was last looked for, likewise.
         claimed: whether somebody had begun to carry it out then.
         begun: whether its beginning has been noted.
-        accounted: whether accounts have been asked about its job.
+        accounted: whether accounts have told about its job.
         refused: when a job for it was first refused though no other was out, likewise; 0 for never.
     """
 

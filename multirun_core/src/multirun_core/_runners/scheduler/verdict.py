@@ -43,7 +43,7 @@ def by_record(
     end = record.exit_status()
     if end.ok:
         if state is not None and state.phase == "ended" and state.reason is not None:
-            return replace(end, message=f"exit status 0, although its job is {state.word}")
+            return replace(end, message=although(state))
         return end
     if not unexplained(record, asked=asked, packed=packed):
         return end
@@ -56,6 +56,11 @@ def by_record(
             end, reason=state.reason, message=state.message or f"its job is {state.word}"
         )
     return end
+
+
+def although(state: JobState) -> str:
+    """Return what is said where the record of a run says 0, and the queue system something else."""
+    return f"exit status 0, although its job is {state.word}"
 
 
 def unexplained(record: Event, *, asked: bool, packed: bool) -> bool:
