@@ -77,7 +77,9 @@ def test_a_prolog_that_fails_costs_no_run_of_an_array(
     found = ends(root)
     assert {reason for reason, _ in found} in ({"launch"}, {"node_fail"}), found
     assert all(message.startswith("Slurm says ") for _, message in found), found
-    assert cluster.node_states() == {"n1": "drained", "n2": "idle"}
+    wait_until(
+        lambda: sorted(cluster.node_states().values()) == ["drained", "idle"], "a drained node"
+    )
 
 
 def test_a_job_that_is_held_since_it_was_not_launched_is_told_of_and_can_be_released(
