@@ -40,11 +40,11 @@ def partitions_of(printed: str = CLUSTER) -> Limits:
     return Limits(partitions=read_partitions(printed))
 
 
-def with_defaults(**defaults: str) -> Limits:
+def with_defaults(config: str = "", **defaults: str) -> Limits:
     """Return a cluster of which some partitions give memory to who asks for none."""
     rows = (f"PartitionName={name} {text}\n" for name, text in defaults.items())
     answers = Answers(
-        config="SelectTypeParameters    = CR_CORE_MEMORY\nDefMemPerCPU = 100\n",
+        config=f"SelectTypeParameters    = CR_CORE_MEMORY\nDefMemPerCPU = 100\n{config}",
         partitions=CLUSTER,
         defaults="".join(rows),
     )
@@ -291,6 +291,64 @@ def test_a_qos_may_let_jobs_have_more_or_fewer_nodes() -> None:
         check(JobOptions(nodes=3, partition="short"), fewer)
 
 
+MOST = {
+    "main": "MaxCPUsPerNode=UNLIMITED MaxMemPerNode=UNLIMITED",
+    "short": "MaxCPUsPerNode=8 MaxMemPerCPU=100",
+    "gpu": "MaxCPUsPerNode=40 MaxMemPerNode=500",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mem": 90_001}, "no more than 90000 MiB (MaxMemPerNode); ask for less memory"),
+        ({"mem": 501, "partition": "gpu"}, "needs 501 MiB on one node, but partition 'gpu' gives "
+         "no more than 500 MiB (MaxMemPerNode); ask for less memory or another partition; "
+         "partition 'main' would do"),
+        ({"ntasks_per_node": 6, "partition": "gpu"}, "needs 600 MiB on one node, since the default "
+         "there is 100 MiB for each CPU, but partition 'gpu' gives no more than 500"),
+        ({"cpus_per_task": 33, "partition": "gpu"}, "no node of partition 'gpu' has more than 32"),
+        ({"cpus_per_task": 9, "partition": "short"}, "needs 9 CPUs on one node, but partition "
+         "'short' gives no more than 8 (MaxCPUsPerNode); give fewer cpus_per_task"),
+        ({"mem": 801, "partition": "short"}, "no more than 800 MiB (MaxMemPerCPU)"),
+        ({"cpus_per_task": 3, "mem_per_cpu": 250, "partition": "short"}, "needs 9 CPUs on one node,"
+         " since each comes with 100 MiB at most (MaxMemPerCPU), but partition 'short' gives no"),
+        ({"ntasks": 81, "partition": "short"}, "together have room for 80"),
+        ({"ntasks": 41, "mem_per_cpu": 101, "partition": "short"}, "together have room for 40"),
+    ],
+)  # fmt: skip
+def test_more_of_a_node_than_a_partition_gives_a_job_is_refused(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        check(JobOptions(**options), with_most())
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mem": 90_000},
+        {"mem": 500, "partition": "gpu"},
+        {"mem": 501, "partition": "gpu,main"},
+        {"ntasks": 6, "partition": "gpu"},
+        {"cpus_per_task": 5, "partition": "gpu"},
+        {"cpus_per_task": 8, "partition": "short"},
+        {"mem": 800, "partition": "short"},
+        {"ntasks": 40, "mem_per_cpu": 101, "partition": "short"},
+    ],
+)
+def test_as_much_of_a_node_as_a_partition_gives_a_job_passes(options: dict[str, Any]) -> None:
+    check(JobOptions(**options), with_most())
+
+
+def with_most(**more: str) -> Limits:
+    """Return a cluster that limits what a job may have of a node."""
+    found = with_defaults(**MOST | more, config="MaxMemPerNode = 90000\n")
+    assert found.partitions[-1].max_mem_per_node == 0  # nothing was told of it
+    return found
+
+
 # What the runner makes of it.
 
 
@@ -323,6 +381,26 @@ def test_as_many_runs_at_once_as_one_node_of_the_partition_holds(
     assert by_default.at_once(by_default.demand(Run(), memory=1, seconds=1), 1000) == 50
     monkeypatch.setenv("SBATCH_PARTITION", "short")
     assert at_once(1000) == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "held"),
+    [
+        ({"partition": "gpu", "mem": 100}, 5),
+        ({"partition": "gpu", "mem": 10}, 32),
+        ({"partition": "gpu"}, 5),
+        ({"partition": "short"}, 8),
+        ({"partition": "short", "mem": 150}, 5),
+        ({"partition": "short", "mem_per_cpu": 150}, 4),
+        ({"partition": "short", "mem_per_cpu": 150, "cpus_per_task": 3}, 1),
+    ],
+)
+def test_no_more_runs_at_once_than_a_partition_gives_a_job(
+    options: dict[str, Any], held: int
+) -> None:
+    one = runner(pack=1000, **options)
+    one.cluster = with_most()
+    assert one.at_once(one.demand(Run(), memory=1, seconds=1), 1000) == held
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_what_a_real_cluster_answers() -> None:
     nodes = (Nodes(64, 100_000, 2, 0),)
     assert main == Partition("main", True, math.inf, nodes, mem_per_cpu=100, size=2)
     assert (short.default, short.minutes) == (False, 1)
+    assert all(one.usable == nodes for one in found.partitions)
     bounds = {one.name: (one.min_nodes, one.max_nodes) for one in found.partitions}
     assert bounds == {"main": (0, None), "short": (0, None), "low": (0, 1), "high": (1, 2)}
 

@@ -18,6 +18,7 @@ CORPUS = Path(__file__).parent / "corpus"
     [
         "PartitionTimeLimit",
         "PartitionConfig",
+        "MaxMemPerLimit",
         "BadConstraints",
         "DependencyNeverSatisfied",
         "AccountNotAllowed",
@@ -56,6 +57,7 @@ def test_what_can_never_start(reason: str) -> None:
         ("AssocMaxJobsLimit", "other jobs of yours"),
         ("QOSMaxJobsPerUserLimit", "your qos allows"),
         ("QOSMaxCpuPerUserLimit", "your qos allows"),
+        ("MaxCpuPerAccount", "other jobs of yours"),
         ("AssocGrpCpuLimit", "for ever if it asks for more"),
         ("ReqNodeNotAvail, UnavailableNodes:c1-[01-04]", "down, drained or reserved"),
         ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved", "down, drained or reserved"),

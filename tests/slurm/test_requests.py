@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from multirun_slurm.runner import SlurmRunner
+from multirun_slurm.scheduler import SlurmScheduler
 from slurm_cluster import ClusterOptions, SlurmCluster, wait_until
 from slurm_sweeps import BEGIN, POST, QUICK, call, job_ids, told
 
@@ -95,6 +96,71 @@ def test_a_pack_asks_for_no_more_than_a_node_has_by_default(
         asked[partition] = cluster.show(job)["TRES"]
     assert asked["fat"].startswith("cpu=25,mem=100000M")
     assert asked["job"].startswith("cpu=3,mem=90000M")
+
+
+MOST = {
+    "memory": "maxmempernode=500",
+    "cpus": "maxcpuspernode=2",
+    "by_cpu": "maxmempercpu=100",
+}
+
+
+@pytest.fixture
+def sparing(cluster: SlurmCluster) -> Iterator[SlurmCluster]:
+    """Yield a cluster with partitions that limit what a job may have of a node."""
+    try:
+        for name, most in MOST.items():
+            cluster.run("scontrol", "create", f"partitionname={name}", "nodes=ALL", most)
+        yield cluster
+    finally:
+        cluster.cancel_all()
+        for name in MOST:
+            cluster.run("scontrol", "delete", f"partitionname={name}", check=False)
+
+
+def test_more_of_a_node_than_a_partition_gives_to_a_job_is_refused(
+    sparing: SlurmCluster, tmp_path: Path
+) -> None:
+    """What is refused is what the cluster leaves waiting for ever."""
+    scheduler = SlurmScheduler()
+    waits = {
+        sparing.submit("true", "-p", "memory", "--mem=501"): "more memory on a node",
+        sparing.submit("true", "-p", "cpus", "-n9"): "no nodes that could hold it",
+    }
+    for given, words in (
+        ({"partition": "memory", "mem": 501}, "gives no more than 500 MiB .MaxMemPerNode."),
+        ({"partition": "cpus", "ntasks": 9}, "together have room for 8"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            call(tmp_path / "refused", POST, options=given)
+
+    def told() -> dict[str, str]:
+        states = scheduler.states(sparing.run(*scheduler.status(list(waits))).stdout)
+        return {job: state.message or "" for job, state in states.items() if state.hopeless}
+
+    wait_until(
+        lambda: all(words in told().get(job, "") for job, words in waits.items()),
+        lambda: f"{waits}, but it says {told()}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [
+        ({"partition": "memory", "mem": "100M"}, "cpu=5,mem=500M"),
+        ({"partition": "cpus", "mem": "10M"}, "cpu=2,mem=20M"),
+        ({"partition": "by_cpu", "mem": "200M"}, "cpu=64,mem=6400M"),
+        ({"partition": "by_cpu", "mem_per_cpu": "250M"}, "cpu=63,mem="),
+    ],
+)
+def test_a_pack_asks_for_no_more_than_a_partition_gives_to_a_job(
+    sparing: SlurmCluster, tmp_path: Path, asked: dict[str, Any], got: str
+) -> None:
+    """Each of its runs would fit alone."""
+    sweep = call(tmp_path / "s", BEGIN + POST, 40, options={**asked, "pack": 40})
+    assert sweep.results == [1] * 40, told(sweep)
+    (job,) = job_ids(tmp_path / "s")
+    assert sparing.show(job)["TRES"].startswith(got)
 
 
 @pytest.fixture

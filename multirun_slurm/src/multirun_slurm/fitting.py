@@ -101,19 +101,19 @@ def runs_on_a_node(partitions: Sequence[Partition], options: JobOptions, needs: 
     """Return how many runs a node can hold at most; 0 where that is not known, or none can."""
     cpus, default_counts = needs.cpus or 1, leaves_memory(options)
 
-    def memory(one: Partition) -> int:
+    def share(one: Partition) -> tuple[int, int]:
         if needs.memory_bytes is not None:
-            return needs.memory_bytes
+            return cpus, needs.memory_bytes
         if options.mem_per_cpu is None and not default_counts:
-            return 0
-        return _MIB * _memory(options, cpus, one)
+            return cpus, 0
+        return cpus * _factor(options, one), _MIB * _memory(options, cpus, one)
 
-    def held(node: Nodes, memory: int) -> int:
+    def held(node: Nodes, cpus: int, memory: int) -> int:
         by_cpus = node.cpus // cpus
         return min(by_cpus, node.memory_mib * _MIB // memory) if memory else by_cpus
 
     return max(
-        (held(node, memory(one)) for one in partitions for node in one.nodes if node.count),
+        (held(node, *share(one)) for one in partitions for node in one.usable),
         default=0,
     )
 
@@ -141,7 +141,19 @@ def _node_share(options: JobOptions, partition: Partition) -> tuple[int, int]:
         cpus *= options.ntasks_per_node
     elif options.nodes in (1, "1"):
         cpus *= options.ntasks or 1
-    return cpus, _memory(options, cpus, partition)
+    return cpus * _factor(options, partition), _memory(options, cpus, partition)
+
+
+def _factor(options: JobOptions, partition: Partition) -> int:
+    """Return how many CPUs a job gets for each that it asks for: more memory means more CPUs.
+
+    slurm.conf(5), MaxMemPerCPU. Who asks for memory of a node gets as many CPUs as it takes, which
+    `Partition.usable` makes up for.
+    """
+    most, each = partition.max_mem_per_cpu, 0 if options.mem is not None else partition.mem_per_cpu
+    if options.mem_per_cpu is not None:
+        each = mebibytes_of("mem_per_cpu", options.mem_per_cpu)
+    return max(1, -(-each // most)) if most else 1
 
 
 def _memory(options: JobOptions, cpus: int, partition: Partition) -> int:
@@ -198,22 +210,22 @@ def _lacks_nodes(
 
 def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     """Return what a partition's nodes can never give to a job; None where they can."""
-    nodes = [one for one in partition.nodes if one.count]
+    nodes = partition.usable
     if not nodes:
         return None
     cpus, memory = _node_share(options, partition)
     most = max(one.cpus for one in nodes)
     if cpus > most:
         return (
-            f"a run needs {cpus} CPUs on one node, but no node of partition {partition.name!r} has "
-            f"more than {most}; give fewer cpus_per_task or another partition"
+            f"a run needs {cpus} CPUs on one node{_by_memory(options, partition)}, but "
+            f"{_no_more(partition, most, 'cpus')}; give fewer cpus_per_task or another partition"
         )
     most = max(one.memory_mib for one in nodes)
     if memory > most:
         return (
-            f"a run needs {memory} MiB on one node{_by_default(options, partition)}, but no node "
-            f"of partition {partition.name!r} has more than {most} MiB; ask for less memory or "
-            "another partition"
+            f"a run needs {memory} MiB on one node{_by_default(options, partition)}, but "
+            f"{_no_more(partition, most, 'memory_mib')}; ask for less memory or another "
+            "partition"
         )
     if not any(one.cpus >= cpus and one.memory_mib >= memory for one in nodes):
         return (
@@ -230,6 +242,16 @@ def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     return None
 
 
+def _no_more(partition: Partition, most: int, what: str) -> str:
+    """Return what to say of the most that a job may have of a node: what there is, or a limit."""
+    unit = " MiB" if what == "memory_mib" else ""
+    if any(getattr(one, what) > most for one in partition.nodes if one.count):
+        by_memory = f"MaxMemPer{'Node' if most == partition.max_mem_per_node else 'CPU'}"
+        limit = by_memory if unit else "MaxCPUsPerNode"
+        return f"partition {partition.name!r} gives no more than {most}{unit} ({limit})"
+    return f"no node of partition {partition.name!r} has more than {most}{unit}"
+
+
 def _bounds(options: JobOptions) -> tuple[int, int | None]:
     """Return how many nodes a job has to have and may have: 2 and 4 of "2-4".
 
@@ -240,6 +262,13 @@ def _bounds(options: JobOptions) -> tuple[int, int | None]:
         return 1, None
     least, dash, most = match.groups()
     return int(least), int(most or 0) or None if dash else int(least)
+
+
+def _by_memory(options: JobOptions, partition: Partition) -> str:
+    """Return what to say of CPUs that nobody has asked for."""
+    if _factor(options, partition) == 1:
+        return ""
+    return f", since each comes with {partition.max_mem_per_cpu} MiB at most (MaxMemPerCPU)"
 
 
 def _by_default(options: JobOptions, partition: Partition) -> str:
@@ -253,9 +282,10 @@ def _by_default(options: JobOptions, partition: Partition) -> str:
 
 def _tasks_held(options: JobOptions, partition: Partition, nodes: Sequence[Nodes]) -> int:
     """Return how many tasks of one job all nodes can hold together."""
-    each = options.cpus_per_task or 1
+    factor = _factor(options, partition)
+    each = (options.cpus_per_task or 1) * factor
     whole = options.mem_mib if options.asks_memory else partition.mem_per_node
-    per_cpu = 0 if whole else _memory(options, 1, partition)
+    per_cpu = 0 if whole else -(-_memory(options, 1, partition) // factor)
 
     def held(node: Nodes) -> int:
         if (whole or 0) > node.memory_mib:

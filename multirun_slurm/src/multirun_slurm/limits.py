@@ -25,7 +25,6 @@ MINE = plain("squeue", "--me", "--noheader", "--array", "-o", "%i")
 ALL = plain("squeue", "--noheader", "--array", "--states=all", "-o", "%i")
 QOS = ("sacctmgr", "-nP", "show", "qos", "format=Name,Flags,MaxSubmitPU,MaxSubmitPA,GrpSubmit")
 
-_DEFAULT_MEMORY = ("DefMemPerCPU", "DefMemPerNode")
 _PARTITION_COLUMNS = ("name", "minutes", "cpus", "memory", "nodes", "gres")
 _ASSOCIATION_COLUMNS = ("account", "partition", "qos", "default_qos", "max_submit", "grp_submit")
 _QOS_COLUMNS = ("name", "flags", "max_submit_user", "max_submit_account", "grp_submit")
@@ -68,6 +67,10 @@ class Partition:
             that are off; None where that is not known.
         min_nodes, max_nodes: how few and how many nodes it gives to one job; no `max_nodes` where
             there is no limit, or it is not known.
+        max_cpus: how many CPUs of a node its jobs may have; 0 where there is no limit, or it is not
+            known.
+        max_mem_per_cpu, max_mem_per_node: the MiB that a job may have on a node, the first for
+            each CPU: who asks for more gets more CPUs. 0 as for `max_cpus`.
     """
 
     name: str
@@ -79,6 +82,20 @@ class Partition:
     size: int | None = None
     min_nodes: int = 0
     max_nodes: int | None = None
+    max_cpus: int = 0
+    max_mem_per_cpu: int = 0
+    max_mem_per_node: int = 0
+
+    @property
+    def usable(self) -> tuple[Nodes, ...]:
+        """The nodes that there are, each with as much as one job may have of it."""
+
+        def most(one: Nodes) -> Nodes:
+            cpus = min(one.cpus, self.max_cpus or one.cpus)
+            bounds = (one.memory_mib, self.max_mem_per_node, self.max_mem_per_cpu * cpus)
+            return replace(one, cpus=cpus, memory_mib=min(filter(None, bounds), default=0))
+
+        return tuple(most(one) for one in self.nodes if one.count)
 
     @property
     def text(self) -> str:
@@ -169,23 +186,27 @@ class Answers:
         """Yield partitions with all that scontrol tells; see DefMemPerCPU in slurm.conf(5)."""
         told = {row.get("PartitionName"): row for row in parse_records(self.defaults)}
         for one in read_partitions(self.partitions):
-            row = told.get(one.name, {})
+            if one.name not in told:
+                yield one
+                continue
+            row = told[one.name]
+            by_cpu, by_node = _memory("MaxMem", row, config)
             one = replace(
                 one,
                 size=_number(row.get("TotalNodes", "")),
                 min_nodes=_number(row.get("MinNodes", "")) or 0,
                 max_nodes=_number(row.get("MaxNodes", "")),
+                max_cpus=_number(row.get("MaxCPUsPerNode", "")) or 0,
+                max_mem_per_cpu=by_cpu,
+                max_mem_per_node=by_node,
             )
             counted = row.get("SelectTypeParameters", "NONE")
             if counted == "NONE":
                 counted = config.get("SelectTypeParameters", "")
-            if one.name not in told or "MEMORY" not in counted.upper():
-                yield one
-                continue
-            by_cpu, by_node = (_number(row.get(name, "")) or 0 for name in _DEFAULT_MEMORY)
-            if not by_cpu and not by_node:
-                by_cpu, by_node = (_number(config.get(name, "")) or 0 for name in _DEFAULT_MEMORY)
-            yield replace(one, mem_per_cpu=by_cpu, mem_per_node=by_node)
+            if "MEMORY" in counted.upper():
+                by_cpu, by_node = _memory("DefMem", row, config)
+                one = replace(one, mem_per_cpu=by_cpu, mem_per_node=by_node)
+            yield one
 
     def _submit(self, options: JobOptions, qos: Sequence[Mapping[str, str]]) -> int | None:
         rows = [
@@ -237,6 +258,15 @@ def _joined(before: tuple[Nodes, ...], nodes: Nodes) -> tuple[Nodes, ...]:
         else:
             kept.append(one)
     return (*kept, nodes)
+
+
+def _memory(kind: str, row: Mapping[str, str], config: Mapping[str, str]) -> tuple[int, int]:
+    """Return the MiB per CPU and per node of a partition, or else of the cluster; 0 for none."""
+    for told in (row, config):
+        by_cpu, by_node = (_number(told.get(f"{kind}Per{one}", "")) or 0 for one in ("CPU", "Node"))
+        if by_cpu or by_node:
+            return by_cpu, by_node
+    return 0, 0
 
 
 def _number(text: str) -> int | None:

@@ -29,6 +29,8 @@ _NEVER = {
     "or another `partition`",
     "PartitionConfig": "its partition has no nodes that could hold it; ask for fewer CPUs, less "
     "memory, or another `partition`",
+    "MaxMemPerLimit": "it asks for more memory on a node than its partition, or the cluster, gives "
+    "to a job (MaxMemPerNode); ask for less, or give another `partition`",
     "BadConstraints": "no node has what it asks for together; look at `constraint`, `gres`, `mem`",
     "DependencyNeverSatisfied": "it depends on a job that failed",
     "AccountNotAllowed": "its account may not use the partition; give another `account` or "
