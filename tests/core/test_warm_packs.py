@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import marshal
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from launcher_tools import AWKWARD, HOSTILE, living, marker
 from multirun_core._model.run import ExitStatus, Run
 from multirun_core._runners.launcher import tree
 from multirun_core._runners.scheduler.submission import Submission, Work
-from multirun_core._runners.scheduler.warming import Warmth
+from multirun_core._runners.warmth import Warmth
 from multirun_core._staging.orders import read_end, write_order
 from multirun_core._transport.wrapper import Order
 from multirun_core.errors import UsageError
@@ -229,6 +230,38 @@ def test_without_the_interpreter_runs_are_started(pack: Pack) -> None:
     assert (ended(second).code, printed(second)) == (0, "False\n")
 
 
+@pytest.mark.long
+def test_an_interpreter_that_does_not_answer_is_asked_no_more(pack: Pack) -> None:
+    """It is stopped, and what it is asked by is full; what it had forked goes on."""
+    wait = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\nexit(5)"
+    first = pack.add(script="open('here', 'w')\n" + wait)
+    goes = pack.add(script=wait.replace("5", "6"))
+    log = str(pack.folder / "job" / "log")
+    others = [pack.add(script=FORKED, log=log) for _ in range(2)]
+    job = pack.start()
+    wait_until(lambda: here(first) and process(goes).exists())
+    oldest = min(pack.interpreters())
+    os.kill(oldest, signal.SIGSTOP)
+    fill(Path(f"/proc/{oldest}/cmdline").read_bytes().split(b"\0")[-3] + b"/orders")
+    (goes.directory / "go").touch()
+    wait_until(lambda: all((one.directory / ".multirun/claim-1/exit").exists() for one in others))
+    assert oldest not in pack.interpreters()
+    (first.directory / "go").touch()
+    job.wait(60)
+    assert [ended(one).code for one in (first, goes)] == [5, 6]
+    assert [printed(one) for one in others] == ["False\n"] * 2
+    assert pack.log().count("warm\tit does not answer") == 1
+
+
+def fill(pipe: bytes) -> None:
+    fd = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        while True:
+            os.write(fd, b"x" * 4095 + b"\n")
+    except BlockingIOError:
+        os.close(fd)
+
+
 def test_who_keeps_a_run_is_killed_and_all_others(pack: Pack) -> None:
     """Nobody knows then how the run ends, so it has not succeeded."""
     wait = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)"
@@ -328,3 +361,24 @@ def test_why_they_are_not_is_said_once(tmp_path: Path, caplog: pytest.LogCapture
 def test_jobs_of_one_run_have_no_use_for_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give pack, too"):
         QueueRunner(tmp_path, preload=["json"])
+
+
+def test_what_a_script_imports_is_looked_up_where_it_lies(tmp_path: Path) -> None:
+    """Where run directories have other paths over there, the script is not there yet."""
+    (tmp_path / "body.py").write_text(
+        "import beside, json\nfrom os import path\nimport statistics\n"
+    )
+    (tmp_path / "beside.py").touch()
+    chosen = Warmth(()).choose()
+    assert not chosen.made
+    order = Order(cmd=[PYTHON, "body.py"], attempt=1, token="t")
+    assert chosen.take(order, tmp_path).warm
+    for elsewhere, script in (
+        (False, os.fsencode(tmp_path / "body.py")),
+        (True, "from os import path\nimport statistics"),
+    ):
+        text = chosen.command(elsewhere=elsewhere).split()[-1].decode()
+        told = marshal.loads(bytes.fromhex(text))  # noqa: S302 - our own
+        assert told == [[os.fsencode(PYTHON)], None, script, None]
+    other = Order(cmd=[PYTHON, "other.py"], attempt=1, token="t")
+    assert chosen.take(other, tmp_path) is other

@@ -137,7 +137,7 @@ def change_far_side(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None
     text = given["far.sh"].decode()
     assert text.count(old) == 1
     changed = {**given, "far.sh": text.replace(old, new).encode()}
-    monkeypatch.setattr(station, "luggage", lambda: changed)
+    monkeypatch.setattr(station, "luggage", lambda **_: changed)
 
 
 class Unending:

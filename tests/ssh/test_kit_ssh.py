@@ -69,6 +69,16 @@ class TestShared(OverSSH):
 
 
 @pytest.mark.long
+class TestWarm(OverSSH):
+    """Forked from a warm interpreter of the host, where they are Python."""
+
+    needs_shared_filesystem: ClassVar[bool] = False
+
+    def make_runner(self, **options: Any) -> SSHRunner:
+        return super().make_runner(warm=True, **options)
+
+
+@pytest.mark.long
 @pytest.mark.timeout(400)
 class TestThousands(OnHosts):
     """The bounds on what runs cost the driver, with as many runs as the kit means."""

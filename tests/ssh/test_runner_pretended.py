@@ -205,7 +205,7 @@ def test_a_start_that_fails_half_way_begins_nothing_twice(
     shared: bool, tmp_path: Path, hosts: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the host allows no further process: h1 begins one run, then fails for good."""
-    start = """detached "$here/wrapper.sh" run "$2" "$3"
+    start = """start "$2" "$3" "$4"
 """
     half = f"""[ ! -e "$folder/started" ] || exit 2
         {start}

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from multirun_core._runners.warmth import COLD
 from multirun_core._transport.wrapper import Event, parse_line
 from multirun_core.errors import TransportError
 
@@ -49,6 +50,8 @@ class Following:
         *lines, self._rest = (self._rest + block).split(b"\n")
         for line in lines:
             self.offset += len(line) + 1
+            if line.startswith(COLD):
+                self._station.warming.told(line.removeprefix(COLD).decode(errors="replace"))
             event = parse_line(line.decode(errors="replace") + "\n")
             if event is not None:
                 self._take(event)

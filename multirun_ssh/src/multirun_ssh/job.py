@@ -42,6 +42,7 @@ class Job:
         source: the run directory here.
         grace: seconds between TERM and KILL when it is ended.
         order: what the wrapper is to do; None for one that an earlier driver started.
+        warm: whether it may be forked from the warm interpreter of its host.
         shared: whether `dir` is the run directory itself, in a file system that both see.
         state: where it stands.
         end: how it ended, once that is known.
@@ -64,6 +65,7 @@ class Job:
     source: Path
     grace: float
     order: bytes | None = None
+    warm: bool = False
     shared: bool = False
     state: State = "new"
     end: ExitStatus | None = None

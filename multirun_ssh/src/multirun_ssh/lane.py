@@ -41,12 +41,17 @@ class Lane:
         del self._jobs[job]
         return True
 
+    async def look(self) -> list[Job]:
+        """Wait for jobs and return them; they stay here."""
+        while not self._jobs:
+            self._filled.clear()
+            await self._filled.wait()
+        return list(self._jobs)
+
     async def take(self, alike: Callable[[Job], object] = bool) -> list[Job]:
         """Wait for jobs and take them: the first one, and those that are like it."""
         while True:
-            while not self._jobs:
-                self._filled.clear()
-                await self._filled.wait()
+            await self.look()
             await asyncio.sleep(_LINGER_SECONDS)  # what comes at the same time goes along
             if taken := self.pick(alike):
                 return taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from multirun_core._runners import warmth
 from multirun_core._staging import luggage as core
 from multirun_core._transport.wrapper import wrapper_text
 
@@ -12,7 +13,12 @@ PYTHON = core.PYTHON
 
 
 @cache
-def luggage() -> dict[str, bytes]:
-    """Return the files by their names."""
+def luggage(*, warm: bool = False) -> dict[str, bytes]:
+    """Return the files by their names.
+
+    Args:
+        warm: whether runs may be forked from a warm interpreter.
+    """
     far = (files("multirun_ssh") / "far.sh").read_bytes()
-    return {"wrapper.sh": wrapper_text(), "far.sh": far, **core.luggage()}
+    more = warmth.parts() if warm else {}
+    return {"wrapper.sh": wrapper_text(), "far.sh": far, **core.luggage(), **more}

@@ -48,6 +48,7 @@ def order_job(run: Run, station: Station, limits: Policy, python: str | None) ->
         grace=limits.grace,
         log=f"{station.folder}/log",
     )
+    order = station.warming.take(order, run.cwd)
     return Job(
         run=run,
         host=station.name,
@@ -57,5 +58,6 @@ def order_job(run: Run, station: Station, limits: Policy, python: str | None) ->
         source=run.cwd,
         grace=limits.grace,
         order=order.render(),
+        warm=order.warm is not None,
         shared=settings.shared,
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from multirun_core._runners.warmth import Warmth
 from multirun_core._staging.elsewhere import command_of, sweep_name
 from multirun_core._staging.mirror import Stores
 from multirun_core.errors import BackendError, RunnerOptionError, SubmitError
@@ -59,6 +60,8 @@ class SSHRunner(TaskRunner):
         connect_timeout: float = 30.0,
         silence_timeout: float = 15.0,
         sessions: int = 4,
+        warm: bool = False,
+        preload: Sequence[str] = (),
         max_parallel: int | None = None,
         timeout: float | str | None = None,
         retries: int = 0,
@@ -96,6 +99,9 @@ class SSHRunner(TaskRunner):
                 taken for lost.
             sessions: how many commands at once a connection is used for; sshd's MaxSessions is
                 respected besides.
+            warm: whether runs that are a Python script or module are forked, on each host, from an
+                interpreter that has imported what the script imports.
+            preload: the modules to import for that, instead; says warm=True as well.
             max_parallel: how many runs go on at once on all hosts together; None for as many as
                 they have slots.
             timeout: seconds that one attempt may run; "5x median" for so many times the median of
@@ -138,6 +144,7 @@ class SSHRunner(TaskRunner):
             setup=(setup,) if setup else (),
             stop=on_driver_lost == "stop",
             grace=grace,
+            warmth=Warmth(preload) if warm or preload else None,
         )
         self.connecting = Connecting(
             transport=transport,

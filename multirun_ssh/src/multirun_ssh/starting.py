@@ -35,6 +35,8 @@ class Starting:
     async def work(self) -> None:
         """Start jobs as they come, until the connection is lost."""
         while True:
+            # They can be taken out while that is waited for.
+            await self._station.warming.ready(await self.lane.look())
             jobs = await self.lane.take()
             for job in jobs:
                 job.state = "sending"
@@ -104,10 +106,10 @@ class Starting:
 
     async def _start(self, jobs: list[Job]) -> None:
         station = self._station
-        mirror = station.mirror
-        words = ["start", station.folder]
+        mirror, warming = station.mirror, station.warming
+        words = ["start", station.folder, warming.pipes or "-"]
         for job in jobs:
-            words += [job.name, job.dir, str(job.attempt)]
+            words += [job.name, job.dir, str(job.attempt), warming.slot(job)]
         base = len(mirror.base) + 1
         missing: dict[str, list[str]] = {}
         if station.settings.shared:
@@ -118,8 +120,9 @@ class Starting:
         else:
             parcels = [Parcel(j.source, j.dir[base:], {ORDER: j.order or b""}) for j in jobs]
             start = ["sh", f"{station.luggage}/far.sh", *words]
-            _, missing = await mirror.send(parcels, start)
+            done, missing = await mirror.send(parcels, start)
         station.accepted()
+        warming.heed(done.stdout)
         for job in jobs:
             if job.dir[base:] in missing:
                 self._lacks(job, missing[job.dir[base:]])

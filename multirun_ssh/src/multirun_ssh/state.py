@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multirun_core._runners.warmth import Warmth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +25,7 @@ class Settings:
         setup: shell text that precedes each command.
         stop: whether runs end themselves where no driver is left.
         grace: seconds between TERM and KILL then.
+        warmth: what runs are forked from; None for starting each anew.
     """
 
     place: str = ""
@@ -32,6 +37,7 @@ class Settings:
     setup: Sequence[str] = ()
     stop: bool = False
     grace: float = 5.0
+    warmth: Warmth | None = None
 
 
 @dataclass(slots=True)

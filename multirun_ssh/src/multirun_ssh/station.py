@@ -25,6 +25,7 @@ from multirun_ssh.job import Job, NotStartedError
 from multirun_ssh.luggage import luggage
 from multirun_ssh.starting import Starting
 from multirun_ssh.state import Health, Settings
+from multirun_ssh.warming import Warming
 
 if TYPE_CHECKING:
     from multirun_core._transport.base import Completed, Transport
@@ -89,6 +90,7 @@ class Station:
         self.removing = Removing(self)
         self.audit = Audit(self)
         self.following = Following(self, transport)
+        self.warming = Warming(self)
         self._transport = transport
         self._changed = changed
         self._programs: dict[str, asyncio.Future[str | None]] = {}
@@ -172,7 +174,8 @@ class Station:
         """
         self._closing = True  # else it would connect anew, and make anew what is removed here
         try:
-            if leave and self.folder and not self.settings.keep:
+            keep, warm = self.settings.keep, self.settings.warmth is not None
+            if leave and self.folder and (warm or not keep):
                 await self._leave(COMMAND_SECONDS if self.hurried is None else HURRIED_SECONDS)
         finally:
             busy: list[asyncio.Future[Any]] = [*self._programs.values()]
@@ -193,8 +196,11 @@ class Station:
             async with asyncio.timeout(seconds) as self._leaving:
                 try:
                     if not why:
-                        await self.removing.all()
-                        done = await self.far("leave", self.mirror.base, self.folder)
+                        words = ["cool", self.folder]
+                        if not self.settings.keep:
+                            await self.removing.all()
+                            words = ["leave", self.mirror.base, self.folder]
+                        done = await self.far(*words)
                         why = done.said if done.code else ""
                 finally:
                     self._leaving = None
@@ -325,7 +331,7 @@ class Station:
     async def _session(self) -> None:
         """Prepare the host, and do what is to be done there until the connection is lost."""
         await self.mirror.open()
-        self.luggage = await self.mirror.supply(luggage())
+        self.luggage = await self.mirror.supply(luggage(warm=self.settings.warmth is not None))
         self.folder = f"{self.mirror.base}/{_folder(self.name)}"
         await self._begin()
         if self.lost:

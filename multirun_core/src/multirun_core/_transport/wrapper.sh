@@ -258,36 +258,73 @@ mr_launch() {
         "$mr_child" "$mr_start" "$mr_token" >"$mr_claim/process"
 }
 
-# Have the run forked from the warm interpreter of this job, and set mr_child to its process; false
-# where it must be started plainly. See warm.sh, which holds open what this is asked and told by: 8
-# to ask, 7 to hear what becomes of the run that has this slot.
+# Have the run forked from the warm interpreter, and set mr_child to its process; false where it must
+# be started plainly. See warm.sh; 8 is open to ask by, 7 to hear what becomes of the run.
 mr_fork() {
-    [ -n "$mr_warm" ] && [ ! -e "$MULTIRUN_WARM/ended" ] && [ "${#mr_claim}" -le 900 ] || return 1
+    [ -n "$mr_warm" ] && [ -p "$MULTIRUN_WARM/orders" ] && [ ! -e "$MULTIRUN_WARM/ended" ] &&
+        [ "${#mr_claim}" -le 900 ] || return 1
     case $mr_claim in *"
 "*) return 1 ;; esac
     true >"$mr_claim/asked" || return 1 # whoever removes it decides about this run
-    printf '%s %s %s\n' "$MULTIRUN_SLOT" "$mr_token" "$mr_claim" >&8
+    mr_ask
     while :; do
         mr_hear
         case $mr_word in
         pid)
             mr_child=$mr_value
-            return 0
+            break
             ;;
         no)
             rm -f "$mr_claim/asked"
-            return 1
+            break
             ;;
-        ended)
-            ! rm "$mr_claim/asked" 2>/dev/null || return 1
-            mr_last_word # somebody has begun to, who should say so
+        ended | late)
+            if rm "$mr_claim/asked" 2>/dev/null; then
+                [ "$mr_word" = ended ] || mr_dismiss
+                break
+            fi
+            # Somebody has begun to, who should say so.
+            if [ "$mr_word" = ended ]; then mr_last_word 1 unbegun; else mr_last_word 10 unbegun; fi
             ;;
-        lost | nothing)
+        lost | unbegun)
+            kill -s ALRM "$mr_asker" 2>/dev/null
             mr_sweep_up '' "$mr_token" "$mr_grace"
             mr_leave 74 'the warm interpreter ended while it started this run'
             ;;
         esac
     done
+    kill -s ALRM "$mr_asker" 2>/dev/null
+    [ "$mr_word" = pid ]
+}
+
+# Ask for the run, and say so when there is no answer within ten seconds: in processes of their own,
+# since what is asked by may be full, and where it is stopped nobody makes room.
+mr_ask() {
+    (
+        trap '' TERM INT HUP USR1 USR2
+        trap '[ -z "${!-}" ] || kill -KILL "$!"; exit' ALRM # it may come at any moment
+        printf '%s %s %s\n' "$MULTIRUN_SLOT" "$mr_token" "$mr_claim" >&8 &
+        sleep 10 7<&- 8<&- &
+        wait "$!"
+        printf '%s late\n' "$mr_token" >&7
+    ) </dev/null >/dev/null 2>&1 &
+    mr_asker=$!
+}
+
+# Be done with an interpreter that does not answer: nobody asks it any more, and those who wait for
+# it are told. What it has forked goes on.
+mr_dismiss() {
+    [ ! -e "$MULTIRUN_WARM/ended" ] || return 0
+    true >"$MULTIRUN_WARM/ended"
+    mr_line="warm${mr_tab}it does not answer"
+    mr_tell
+    mr_value=
+    [ ! -r "$MULTIRUN_WARM/pid" ] || read -r mr_value <"$MULTIRUN_WARM/pid"
+    # Another process may have its number, where the machine has been started anew.
+    [ ! -r "/proc/${mr_value:-none}/cmdline" ] ||
+        case "$mr_tab$(tr '\000' '\t' <"/proc/$mr_value/cmdline")" in
+        *"$mr_tab$MULTIRUN_WARM$mr_tab"*) kill -KILL "$mr_value" 2>/dev/null ;;
+        esac
 }
 
 # Set mr_word and mr_value to what is said next of this run, or of all.
@@ -298,13 +335,13 @@ mr_hear() {
     done
 }
 
-# Say that nothing more is said, unless something is within a second.
+# Say $2, unless something is said within $1 seconds.
 mr_last_word() {
     (
         trap '' TERM INT HUP USR1 USR2
-        sleep 1
-        printf '%s nothing\n' "$mr_token" >&7
-    ) </dev/null >/dev/null 2>&1 &
+        sleep "$1" 7<&-
+        printf '%s %s\n' "$mr_token" "$2" >&7
+    ) </dev/null >/dev/null 2>&1 8<&- &
 }
 
 # Wait for the end of a run that was forked, in a process of its own, since signals do not end a
@@ -318,7 +355,7 @@ mr_listen() {
             end) break ;;
             ended | lost) # who would say how it ends is gone as well, or is not
                 while mr_started "$mr_child"; do sleep 1; done
-                mr_last_word
+                mr_last_word 1 nothing
                 ;;
             nothing)
                 mr_value='137 0'

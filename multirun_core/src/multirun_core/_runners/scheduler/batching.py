@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from multirun_core._runners.scheduler.desk import Desk
     from multirun_core._runners.scheduler.packing import Packer
     from multirun_core._runners.scheduler.site import Site
-    from multirun_core._runners.scheduler.warming import Warmth
+    from multirun_core._runners.warmth import Warmth
     from multirun_core._transport.wrapper import Order
 
 _log = logging.getLogger("multirun.runner")

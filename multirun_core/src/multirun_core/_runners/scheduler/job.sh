@@ -140,7 +140,8 @@ mr_warm=''
 if [ -r "$mr_here/warm" ]; then
     # shellcheck disable=SC1091 # written beside it
     . "$mr_here/warm.sh"
-    mr_warm_up
+    mr_command=$mr_here/warm mr_log=$mr_here/log
+    ! mr_place || mr_warm_up
 fi
 mr_number=0
 while [ "$mr_number" -lt "$mr_slots" ]; do

@@ -31,8 +31,8 @@ from multirun_core._runners.scheduler.overseeing import Overseer
 from multirun_core._runners.scheduler.packing import Packer, jobs_for
 from multirun_core._runners.scheduler.site import Site
 from multirun_core._runners.scheduler.submission import CALL_SECONDS, Demand
-from multirun_core._runners.scheduler.warming import Warmth
 from multirun_core._runners.task import TaskRunner
+from multirun_core._runners.warmth import Warmth
 from multirun_core._transport.local import LocalTransport
 from multirun_core.errors import ParamError, SubmitError, UsageError
 

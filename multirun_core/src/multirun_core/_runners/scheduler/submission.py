@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from multirun_core._model.resources import Resources
 from multirun_core._runners.scheduler.command import JobState
+from multirun_core._runners.warmth import COLD
 from multirun_core._transport.wrapper import CLAIM, Event, parse_line, wrapper_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ CALL_SECONDS = 60.0
 
 _log = logging.getLogger("multirun.runner")
 
-_COLD = b"warm\t"  # how warm.sh says why there is no warm interpreter
 _PLAIN = re.compile(rb"[^A-Za-z0-9_./+:,@%=-]")
 
 
@@ -274,9 +274,9 @@ class Submission:
         self.offset += len(data)
         *lines, self._tail = (self._tail + data).split(b"\n")
         for line in lines:
-            if line.startswith(_COLD) and line not in self._said:
+            if line.startswith(COLD) and line not in self._said:
                 self._said.add(line)
-                why = line.removeprefix(_COLD).decode("utf-8", "replace")
+                why = line.removeprefix(COLD).decode("utf-8", "replace")
                 _log.warning("no warm Python, so that runs start as usual: %s", why)
         events = (parse_line(line.decode("utf-8", "replace") + "\n") for line in lines)
         return [event for event in events if event is not None]

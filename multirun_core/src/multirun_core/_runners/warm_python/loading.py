@@ -20,12 +20,12 @@ class RefusedError(Exception):
     """Raised where a fork of what was imported would differ from a fresh process."""
 
 
-def load(names: list[str] | None, script: bytes | None, module: str | None) -> str | None:
+def load(names: list[str] | None, script: bytes | str | None, module: str | None) -> str | None:
     """Import what runs need; return why that is refused, or None.
 
     Args:
         names: the modules; None for what the script or the module imports at its top level.
-        script: the path of the script, where there is one.
+        script: the path of the script, where there is one, or the text of `imports_of` it.
         module: the name of the module, where there is one.
     """
     if sys.hexversion < 0x03090000:
@@ -175,25 +175,53 @@ def _descriptors() -> dict[int, str]:
 
 
 def _wanted(
-    names: list[str] | None, script: bytes | None, module: str | None
+    names: list[str] | None, script: bytes | str | None, module: str | None
 ) -> list[tuple[str, Callable[[], None]]]:
     """Return what to import, each with a name for messages."""
     if names is not None:
         return [(name, _importing(name)) for name in names]
     known = set(sys.modules)
-    file = os.fsdecode(script) if script is not None else module and _source_of(module)
-    if not file:
-        return []
+    own: set[str] = set()
+    if isinstance(script, str):
+        source: bytes | str = script
+    else:
+        file = os.fsdecode(script) if script is not None else module and _source_of(module)
+        if not file:
+            return []
+        source, own = _read(file), _stems(os.path.dirname(os.path.realpath(file)))
     import ast
 
     forget(known)
+    found: list[tuple[str, Callable[[], None]]] = []
+    for node, tops in _statements(ast, source, own):
+        code = compile(ast.Module([node], []), "<preload>", "exec", 0, True)
+        found.append((", ".join(tops), _executing(code)))
+    return found
+
+
+def imports_of(file: str) -> str:
+    """Return the text of those imports of a script that may be done ahead, to be done elsewhere."""
+    import ast
+
+    own = _stems(os.path.dirname(file)) | _stems(os.path.dirname(os.path.realpath(file)))
+    return "\n".join(ast.unparse(node) for node, _ in _statements(ast, _read(file), own))
+
+
+def _read(file: str) -> bytes:
     try:
         with open(file, "rb") as source:
-            tree = ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):
+            return source.read()
+    except OSError:
+        return b""
+
+
+def _statements(ast: Any, source: bytes | str, own: set[str]) -> list[tuple[Any, list[str]]]:
+    """Return the imports at the top level, with what they name, but for what is `own`."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
         return []
-    own = _stems(os.path.dirname(os.path.realpath(file)))
-    found: list[tuple[str, Callable[[], None]]] = []
+    found: list[tuple[Any, list[str]]] = []
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             tops = [(node.module or "").partition(".")[0]] if node.level == 0 else [""]
@@ -202,8 +230,7 @@ def _wanted(
         else:
             continue
         if not any(top in own or top in ("", "__future__") for top in tops):
-            code = compile(ast.Module([node], []), "<preload>", "exec", 0, True)
-            found.append((", ".join(tops), _executing(code)))
+            found.append((node, tops))
     return found
 
 

@@ -1,9 +1,10 @@
-"""A warm interpreter in a job that carries out several runs: asked by `wrapper.sh`, through pipes.
+"""A warm interpreter in a job of several runs, or on a host: asked by `wrapper.sh`, through pipes.
 
 `warm.sh` makes the pipes and starts it. In their directory: `orders`, from which it reads a line
 for each run that is to be forked, and `said-SLOT`, where the wrapper that works in that slot hears
-what becomes of it. Between the interpreter and each run stands a keeper, which waits for the run
-alone and tells how it ended. All signals that are meant for runs are for neither of them.
+what becomes of it. A slot that has the token of a run for its name is for that run alone. Between
+the interpreter and each run stands a keeper, which waits for the run alone and tells how it ended.
+All signals that are meant for runs are for neither of them.
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class Pipes:
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         spent = round((usage.ru_utime + usage.ru_stime) * 100)
         self._tell(slot, token, f"end {code} {spent}")
+        if slot == token:
+            _remove(self._folder + b"/said-" + slot)
         os._exit(0)
 
     def _prepare(self, run: Run, claim: bytes) -> list[int]:
@@ -176,6 +179,13 @@ def _unfit() -> str | None:
     if folders and not all(one.startswith("/") for one in folders.split(os.pathsep)):
         return "PYTHONPATH is relative, and means another place in each run"
     return None
+
+
+def _remove(pipe: bytes) -> None:
+    try:
+        os.unlink(pipe)
+    except OSError:
+        pass
 
 
 def _write(pipe: bytes, line: bytes) -> None:
