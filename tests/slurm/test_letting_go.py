@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +153,31 @@ def test_a_driver_that_is_a_job_leaves_the_runs_alone_when_it_is_told_to_end(
     sweep = call(root, script, 3)
     assert sweep.results == [1] * 3, told(sweep)
     assert dict(executions(root)) == dict.fromkeys(range(3), 1)
+
+
+@pytest.mark.parametrize("driver_dies", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_cancel_returns_when_the_jobs_are_gone_whatever_becomes_of_the_driver(
+    driver_dies: bool, cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    root = tmp_path / "s"
+    driver = start_driver(root, "trap '' TERM; " + BEGIN + "sleep 300", 2, options={"grace": 4.0})
+    wait_until(began(root, 2), "runs")
+    cancel = subprocess.Popen(
+        [sys.executable, "-m", "multirun_core", "cancel", str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with cancel:
+        assert cancel.stderr is not None
+        assert "waiting until they have ended" in cancel.stderr.readline()
+        assert cluster.jobs() != []
+        if driver_dies:
+            driver.kill()
+        said = cancel.communicate(timeout=100)
+    assert (cancel.returncode, cluster.jobs()) == (0, []), said
+    assert ("2 run(s) ended from here" in said[0]) == driver_dies, said
+    assert [(run.status, run.reason) for run in Sweep.open(root).runs] == [
+        ("failure", "cancelled")
+    ] * 2
+    driver.wait(60)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multirun_core._cli.common import DIRECTORY, Command, parse_indices
+from multirun_core._cli.common import DIRECTORY, Command, parse_indices, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HELP = """Cancel runs of the sweep in DIR: ask its driver to, wherever that runs.
+_HELP = """Cancel runs of the sweep in DIR: ask its driver to, wherever that runs; return when
+they have ended.
 
 Runs under way are ended, waiting ones are skipped. Without INDEX this is all that have not ended,
-and the driver stops; multirun resume carries on with them.
+and the driver stops; multirun resume carries on with them. Ctrl-C ends the waiting alone.
 
 Where the driver has died and its runs live on, on other hosts or in the queue of a cluster, they
 are ended from here; so is a driver that waits in that queue itself.
@@ -35,10 +36,18 @@ Examples:
     is_flag=True,
     help="Ask nobody: end the runs from here, although a driver may still be alive.",
 )
-def command(path: Path, indices: tuple[str, ...], take_over: bool) -> int:
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the driver to end the runs.",
+)
+def command(path: Path, indices: tuple[str, ...], take_over: bool, wait: float) -> int:
     """Cancel runs of a sweep that is under way."""
     from multirun_core._sweep.abandoned import left_running, sent_drivers
-    from multirun_core._sweep.control import driver_lives, request_cancel
+    from multirun_core._sweep.control import await_cancelled, driver_lives, request_cancel
     from multirun_core._sweep.sweep import Sweep
     from multirun_core.errors import UsageError
 
@@ -48,6 +57,8 @@ def command(path: Path, indices: tuple[str, ...], take_over: bool) -> int:
         wrong = [index for index in chosen if index >= count]
         if wrong:
             raise UsageError(f"{path} has no run {wrong[0]}; it has {count}, numbered from 0")
+    told = None if take_over else await_cancelled(path, chosen, wait, tell)
+    # Also after that: a driver that was ended in another way may have left some.
     if take_over or driver_lives(path) is False:
         sent = sent_drivers(path)
         if sent and chosen is not None:
@@ -57,7 +68,7 @@ def command(path: Path, indices: tuple[str, ...], take_over: bool) -> int:
             )
         if sent or left_running(path, chosen):
             return _end_from_here(path, chosen, sent, take_over)
-    click.echo(request_cancel(path, chosen))
+    click.echo(told or request_cancel(path, chosen))
     return 0
 
 

@@ -54,6 +54,7 @@ class Driver(Recorder):
         self._max_failures = call.max_failures
         self._failures = 0
         self._cancelled: set[int] = set()
+        self._feeding = False
         self._fatal: BaseException | None = None
         self._live: set[Run] = set()
         self._todo = deque(opened.todo)
@@ -183,18 +184,26 @@ class Driver(Recorder):
     async def _feed(self) -> None:
         """Hand runs to the runner, a bounded number ahead of their execution."""
         room = asyncio.Semaphore(self._runner.ahead)
+        self._feeding = True
+        self._skip_cancelled()
         while (run := await self._next()) is not None:
             await room.acquire()
             if self._stopped:
                 break
             if run.index in self._cancelled and not self._may_live(run):
-                self._skip([run], "cancelled")
+                self._skip_cancelled()
                 room.release()
                 continue
             self._runner.submit(run)
             if run.task is not None:
                 self._live.add(run)
                 run.task.add_done_callback(partial(self._ended, run, room))
+
+    def _skip_cancelled(self) -> None:
+        """Skip runs that were cancelled one by one, and have not been handed over."""
+        cancelled = [self.runs[i] for i in self._cancelled if 0 <= i < len(self.runs)]
+        waiting = [run for run in cancelled if not run.done and run not in self._live]
+        self._skip([run for run in waiting if not self._may_live(run)], "cancelled")
 
     async def _detach(self) -> bool:
         """Let go of all where that is asked for; whether the runs go on without this driver."""
@@ -355,6 +364,8 @@ class Driver(Recorder):
                 else:
                     self._cancelled |= set(asked)
                     self._cancel_live(running=True, only=set(asked))
+                    if self._feeding:
+                        self._skip_cancelled()
             await asyncio.sleep(_TICK_SECONDS)
 
 
