@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from multirun_slurm.job import JobOptions, sbatch_arguments
 from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import ClusterOptions, SlurmCluster
 from slurm_fixtures import Clusters
-from slurm_sweeps import BEGIN, POST, QUICK, call, executions, told, wait_until
+from slurm_sweeps import BEGIN, POST, QUICK, InThread, call, executions, told, wait_until
 
 pytestmark = pytest.mark.long  # MariaDB and slurmdbd alone take ten seconds to start
 
@@ -81,6 +82,33 @@ def test_runs_with_gpus_see_those_that_they_were_given(
     script = there + "printf '\"%s %s\"' $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES > results.json"
     sweep = call(tmp_path / "s", script, 4, options={"gpus": 1})
     assert sorted(sweep.results) == ["n1 0", "n1 1", "n2 0", "n2 1"], told(sweep)
+
+
+def test_gpus_of_a_run_are_on_one_node_unless_it_says_otherwise(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    """One is free on each of two nodes: Slurm would take both, and the run would see but one."""
+    script = "printf '\"%s %s\"' $SLURM_JOB_NUM_NODES $CUDA_VISIBLE_DEVICES > results.json"
+    held = [cluster.submit("sleep 300", "--gpus=1", "-w", node) for node in cluster.nodes]
+    for job in held:
+        cluster.wait_state(job, "RUNNING")
+    two = call(tmp_path / "two", script, options={"gpus": 2, "nodes": 2})
+    assert two.results == ["2 0"] or two.results == ["2 1"], told(two)
+    asked = InThread(tmp_path / "asked", script, options={"gpus": 2})
+    needed = InThread(tmp_path / "needed", script, resources=lambda _: {"gpus": 2})
+
+    def waiting() -> str:
+        return cluster.run("squeue", "-h", "--states=all", "-o", "%T %r %j %D").stdout
+
+    wait_until(lambda: len(re.findall("PENDING (Res|Prio)", waiting())) == 2, waiting, within=30)
+    cluster.run("scancel", *held)
+    for sweep in (asked.result(), needed.result()):
+        assert sweep.results == ["1 0,1"], told(sweep)
+
+    with pytest.raises(UsageError, match="needs 3 GPUs on one node, but no node of partition"):
+        call(tmp_path / "refused", script, options={"gpus": 3})
+    sweep = call(tmp_path / "three", script, resources=lambda _: {"gpus": 3})
+    assert [(run.status, run.reason) for run in sweep.runs] == [("failure", "submit")], told(sweep)
 
 
 def test_more_runs_than_an_account_may_submit_go_out_one_after_another(

@@ -60,6 +60,13 @@ def with_defaults(config: str = "", **defaults: str) -> Limits:
         ({"mem": "120G"}, "needs 122880 MiB on one node"),
         ({"mem_per_cpu": "2G", "cpus_per_task": 60}, "needs 122880 MiB"),
         ({"cpus_per_task": 100, "mem": "80G"}, "no node of partition 'main' has both"),
+        ({"gpus": 1}, "needs 1 GPUs on one node, but no node of partition 'main' has more than 0; "
+         "give fewer gpus, as many nodes as are to share them, or another partition; partition "
+         "'gpu' would do"),
+        ({"gpus": "a100:5", "partition": "gpu"}, "needs 5 GPUs on one node"),
+        ({"gpus": "a100:3,v100:2", "partition": "gpu"}, "needs 5 GPUs on one node"),
+        ({"sbatch_args": ["-G5"], "partition": "gpu"}, "needs 5 GPUs on one node"),
+        ({"gpus": 5, "nodes": "1-1", "partition": "gpu"}, "needs 5 GPUs on one node"),
         ({"time": "1:00:01", "partition": "short"}, "time is 01:01:00, but partition 'short' all"),
         ({"time": "3-0", "partition": "short,gpu"}, "partition 'main' would do"),
         ({"ntasks_per_node": 20, "cpus_per_task": 10}, "needs 200 CPUs"),
@@ -90,6 +97,12 @@ def test_what_could_never_start_is_refused(options: dict[str, Any], words: str) 
         {"time": 10**6},
         {"partition": "short", "time": 60},
         {"partition": ["short", "gpu"], "time": "1-0", "cpus_per_task": 32},
+        {"gpus": 4, "partition": "gpu"},
+        {"gpus": "a100", "partition": "gpu"},
+        {"gpus": 5, "nodes": "1-2", "partition": "gpu"},
+        {"gpus": 5, "ntasks": 5, "partition": "gpu"},
+        {"gpus": 5, "nodelist": "g[1-2]", "partition": "gpu"},
+        {"gpus": 5, "sbatch_args": ["--gpus-per-node=4"], "partition": "gpu"},
         {"ntasks": 704},
         {"ntasks": 4, "cpus_per_task": 65},
         {"partition": "closed", "cpus_per_task": 100, "time": 1},  # it has no nodes yet
@@ -190,7 +203,7 @@ def test_memory_that_a_partition_gives_by_default_counts() -> None:
         {"cpus_per_task": 60, "mem": "1G"},
         {"cpus_per_task": 60, "sbatch_args": ["--mem=1G"]},
         {"cpus_per_task": 60, "sbatch_args": ["--mem=0"]},
-        {"cpus_per_task": 60, "gpus": 1},
+        {"cpus_per_task": 60, "gres": "gpu:1"},
         {"partition": "short", "mem_per_cpu": 1000},
     ):
         check(JobOptions(**fits), there)
@@ -349,6 +362,15 @@ def with_most(**more: str) -> Limits:
     return found
 
 
+def test_gpus_are_of_a_node_with_the_rest() -> None:
+    """One kind of node has the CPUs, another the GPUs."""
+    there = Limits(partitions=read_partitions("main*|infinite|64|9000|1|(null)\n"
+                                              "main*|infinite|8|9000|1|gpu:2\n"))  # fmt: skip
+    check(JobOptions(gpus=2, cpus_per_task=8), there)
+    with pytest.raises(UsageError, match=r"needs 9 CPUs and 2 GPUs on one node, .* has both"):
+        check(JobOptions(gpus=2, cpus_per_task=9), there)
+
+
 # What the runner makes of it.
 
 
@@ -505,8 +527,10 @@ def test_runs_with_gpus_or_nodes_go_alone() -> None:
     assert demand(nodes=2).alone
     assert demand(gpus=1, partition="gpu").alone
     one.policy = type(one.policy)(resources=lambda params: {"gpus": 1})
-    assert demand().alone
-    assert demand().needs == Resources(gpus=1)
+    assert demand(partition="gpu").alone
+    assert demand(partition="gpu").needs == Resources(gpus=1)
+    with pytest.raises(SubmitError, match="needs 1 GPUs on one node"):
+        demand()
 
 
 def test_the_real_cluster_never_starts_more_tasks_than_it_has_cpus(slurm: SlurmCluster) -> None:

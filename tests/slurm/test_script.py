@@ -48,6 +48,7 @@ def test_what_runs_need_comes_before_the_options() -> None:
     found = arguments(options, job(needs=needs, seconds=61))
     assert {"--cpus-per-task=8", "--mem=3073M", "--time=2", "--gpus=a100:2"} <= set(found)
     assert not any(one.startswith("--mem-per-cpu") for one in found)
+    assert "--nodes=1" in found
     found = arguments(options, job(needs=Resources(gpus=4)))
     assert {"--cpus-per-task=2", "--mem-per-cpu=1024M", "--time=60", "--gpus=4"} <= set(found)
 

@@ -15,10 +15,12 @@ from multirun_slurm.units import mebibytes_of, parse_minutes
 
 _SHORT = {
     "p": "partition", "A": "account", "q": "qos", "t": "time", "c": "cpus-per-task", "n": "ntasks",
-    "N": "nodes", "O": "overcommit",
+    "N": "nodes", "G": "gpus", "O": "overcommit",
 }  # fmt: skip
 _LONG = (*_SHORT.values(), "ntasks-per-node", "mem", "mem-per-cpu", "mem-per-gpu")
 _FLAGS = ("overcommit",)
+# What says how GPUs and nodes go together.
+_SPREAD = re.compile(r"-[wF]|--(?:node[lf]|gpus-|ntasks-per-g|spread)")
 _MEMORY = re.compile(r"-G|--(?:g|me)")  # or GPUs, with which comes memory of their own
 
 
@@ -37,6 +39,20 @@ def effective(options: JobOptions) -> JobOptions:
             changes |= dict.fromkeys(MIB)
         changes[option] = _READ.get(option, _text)(text)
     return replace(options, sbatch_args=(), **changes) if changes else options
+
+
+def on_one_node(options: JobOptions) -> JobOptions:
+    """Return these for one node, where GPUs are asked for and nothing says how many nodes.
+
+    `--gpus` is of the job: Slurm may take one here and one there, of which a process sees but one.
+    """
+    asked = effective(options)
+    given = options.nodelist or ""
+    several = len(given) > 1 if not isinstance(given, str) else re.search(r"[,\[/]", given)
+    spread = any(_SPREAD.match(argument) for argument in options.sbatch_args)
+    if not asked.gpus or asked.nodes or (asked.ntasks or 1) > 1 or several or spread:
+        return options
+    return replace(options, nodes=1)
 
 
 def leaves_memory(options: JobOptions) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from multirun_core._model.resources import Resources
 from multirun_core.errors import UsageError
 
-from multirun_slurm.arguments import effective, leaves_memory
+from multirun_slurm.arguments import effective, leaves_memory, on_one_node
 from multirun_slurm.job import JobOptions
 from multirun_slurm.limits import Limits, Nodes, Partition
 from multirun_slurm.units import mebibytes_of, minutes_text
@@ -68,7 +68,7 @@ def why_never(
     unknown = [name for name in _names(options, default) if name not in there]
     if there and unknown:
         return f"there is no partition {unknown[0]!r}; there are: {', '.join(sorted(there))}"
-    asked, default_counts = effective(options), leaves_memory(options)
+    asked, default_counts = effective(on_one_node(options)), leaves_memory(options)
 
     def lacks(one: Partition) -> str | None:
         if not default_counts:
@@ -156,6 +156,14 @@ def _factor(options: JobOptions, partition: Partition) -> int:
     return max(1, -(-each // most)) if most else 1
 
 
+def _gpus_on_a_node(options: JobOptions) -> int:
+    """Return how many GPUs a job takes of one node; 0 where several may share them."""
+    if options.gpus is None or _bounds(options) != (1, 1):
+        return 0
+    counts = (one.rpartition(":")[2] for one in str(options.gpus).split(","))
+    return sum(int(one) if re.fullmatch(r"\d{1,6}", one, re.ASCII) else 1 for one in counts)
+
+
 def _memory(options: JobOptions, cpus: int, partition: Partition) -> int:
     """Return the MiB that go with so many CPUs of a node."""
     if options.mem_per_cpu is not None:
@@ -227,10 +235,19 @@ def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
             f"{_no_more(partition, most, 'memory_mib')}; ask for less memory or another "
             "partition"
         )
-    if not any(one.cpus >= cpus and one.memory_mib >= memory for one in nodes):
+    gpus, most = _gpus_on_a_node(options), max(one.gpus for one in nodes)
+    if gpus > most:
         return (
-            f"a run needs {cpus} CPUs and {memory} MiB on one node, and no node of partition "
-            f"{partition.name!r} has both; ask for less or another partition"
+            f"a run needs {gpus} GPUs on one node, but {_no_more(partition, most, 'gpus')}; give "
+            "fewer gpus, as many nodes as are to share them, or another partition"
+        )
+    if not any(one.cpus >= cpus and one.memory_mib >= memory and one.gpus >= gpus for one in nodes):
+        amounts = {"CPUs": cpus, "MiB": memory, "GPUs": gpus}
+        asked = [f"{amount} {unit}" for unit, amount in amounts.items() if amount]
+        return (
+            f"a run needs {' and '.join(asked)} on one node, and no node of partition "
+            f"{partition.name!r} has {'both' if len(asked) == 2 else 'all'}; ask for less or "
+            "another partition"
         )
     tasks, room = options.ntasks or 1, _tasks_held(options, partition, nodes)
     if tasks > room:

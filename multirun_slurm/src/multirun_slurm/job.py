@@ -34,7 +34,8 @@ class JobOptions:
         mem: memory of a run on each node: MiB, or such as "4GiB".
         mem_per_cpu: memory for each CPU in place of `mem`.
         mem_per_gpu: memory for each GPU in place of `mem`.
-        gpus: GPUs of a run: 1, or such as "a100:2".
+        gpus: GPUs of a run: 1, or such as "a100:2"; on one node, unless another option says how
+            they are spread.
         gres: other devices of a node, such as "gpu:a100:2,shard:1".
         licenses: licenses, such as "matlab:1".
         nodes: nodes of a run, such as 2 or "2-4"; the command then starts its own tasks, by srun

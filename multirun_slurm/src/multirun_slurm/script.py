@@ -9,6 +9,7 @@ from dataclasses import replace
 from multirun_core._model.resources import Resources
 from multirun_core._runners.scheduler.command import Job
 
+from multirun_slurm.arguments import on_one_node
 from multirun_slurm.job import JobOptions, sbatch_arguments
 
 UNREACHABLE = 74
@@ -32,7 +33,7 @@ def request(options: JobOptions, needs: Resources, seconds: float | None) -> Job
         options = replace(options, gpus=needs.gpus or None)
     if seconds is not None:
         options = replace(options, time=max(1, -int(-seconds // 60)))
-    return options
+    return on_one_node(options)
 
 
 def arguments(options: JobOptions, job: Job, signal: str | None = None) -> list[str]:
