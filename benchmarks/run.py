@@ -85,8 +85,8 @@ def _measure(bench: Bench, setup: Setup, wanted: frozenset[str]) -> Iterable[Mea
             continue
         rows = [row for row in make_rows(setup) if row.id.rstrip("mnsv") in wanted]
         sizes = setup.sizes
-        rounds, warm_up = (sizes.far_rounds, 0) if ids & _FAR else (sizes.rounds, sizes.warm_up)
-        yield from bench.compare(rows, rounds=rounds, warm_up=warm_up)
+        rounds = sizes.far_rounds if ids & _FAR else sizes.rounds
+        yield from bench.compare(rows, rounds=rounds, warm_up=sizes.warm_up)
 
 
 def _arguments() -> argparse.Namespace:

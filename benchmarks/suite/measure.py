@@ -81,6 +81,7 @@ class Row:
         must: the figure must not be over this; None where it is only reported.
         aim: the figure that is wanted.
         figure: what is told of each round; by default the ratio of the times.
+        same: what both sides tell that must be equal, as proof of the same work; None for nothing.
         unit: of the figure; none for a ratio.
     """
 
@@ -91,6 +92,7 @@ class Row:
     must: float | None = None
     aim: float | None = None
     figure: Callable[[Sample, Sample], float] = ratio
+    same: str | None = None
     unit: str = ""
 
     @property
@@ -141,7 +143,8 @@ class Bench:
     def compare(self, rows: Iterable[Row], *, rounds: int, warm_up: int = 1) -> list[Measured]:
         """Measure all sides of some rows once a round, in alternation.
 
-        Every other round goes backwards, so that no side always comes after the same one.
+        Every other round goes backwards, so that no side always comes after the same one. A side
+        whose other one is not installed is measured all the same: it must not fail.
 
         Args:
             rows: the rows; the sides that they share are measured once a round.
@@ -149,12 +152,7 @@ class Bench:
             warm_up: how many rounds come before, and do not.
         """
         rows = list(rows)
-        sides = {
-            side.name: side
-            for row in rows
-            if not any(side.missing for side in row.sides)
-            for side in row.sides
-        }
+        sides = {side.name: side for row in rows for side in row.sides if side.missing is None}
         taken: dict[str, list[Sample]] = {name: [] for name in sides}
         for number in range(-warm_up, rounds):
             for name in sorted(sides, key=list(sides).index, reverse=number % 2 != 0):
@@ -172,12 +170,16 @@ class Bench:
 
     def _measured(self, row: Row, taken: dict[str, list[Sample]]) -> Measured:
         for side in row.sides:
-            if side.missing is not None:
-                return Measured(row=row, problem=f"not installed: {side.missing}")
-        for side in row.sides:
             if side.name in self.failures:
                 return Measured(row=row, problem=f"{side.name}: {self.failures[side.name]}")
+        for side in row.sides:
+            if side.missing is not None:
+                return Measured(row=row, problem=f"not installed: {side.missing}")
         a, b = taken[row.a.name], taken[row.b.name]
+        if row.same is not None:
+            told = {str(sample.told.get(row.same)) for sample in (*a, *b)}
+            if len(told) != 1:
+                return Measured(row=row, problem=f"{row.same} differ: {', '.join(sorted(told))}")
         figures = [row.figure(one, other) for one, other in zip(a, b, strict=True)]
         return Measured(row=row, figures=figures, a=a, b=b)
 

@@ -43,7 +43,7 @@ def table_rows(setup: Setup) -> list[Row]:
 
     plain = Side(name="pickle.load", command=command, inside=True, missing=ours.missing)
     what = f"{setup.sizes.results} results to a DataFrame / pickle.load, the same DataFrame"
-    return [Row(id="B9", what=what, a=ours, b=plain, must=1.0, aim=0.6)]
+    return [Row(id="B9", what=what, a=ours, b=plain, must=1.0, aim=0.6, same="rows")]
 
 
 def status_rows(setup: Setup) -> list[Row]:

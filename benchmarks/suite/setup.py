@@ -38,7 +38,7 @@ class Sizes:
         moved_bytes: how large the file is that is only moved to a host.
         jobs: runs on a Slurm cluster.
         far_rounds: how many rounds count of the rows about hosts and clusters, whose peers take
-            minutes; none comes before.
+            minutes.
     """
 
     rounds: int = 5

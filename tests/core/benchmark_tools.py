@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-PEERS = {"B2", "B3", "B4", "B5", "B12", "B14"}  # whose other side may not be installed
+PEERS = {"B2", "B3", "B4", "B5", "B12", "B14"}
+# The other sides of those rows, which `./dev test` installs; the tests of core do without.
+INSTALLED = (BENCHMARKS.parent / ".venv-bench" / "bin" / "python").exists()
 
 
 def tried(program: str, *arguments: str, output: Path) -> list[dict[str, Any]]:
@@ -32,7 +34,7 @@ def tried(program: str, *arguments: str, output: Path) -> list[dict[str, Any]]:
 
 def check(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        if row["id"] in PEERS and row["problem"] is not None:
+        if row["id"] in PEERS and not INSTALLED and row["problem"] is not None:
             assert row["problem"].startswith("not installed: ")
             continue
         assert row["problem"] is None
