@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from multirun_core._runners.scheduler import batching
+from multirun_core import _threads
+from multirun_core._model.run import Run
+from multirun_core._runners.scheduler import batching, here
 from multirun_core._runners.scheduler.command import Job
+from multirun_core._runners.scheduler.submission import Work
+from multirun_core._transport.local import LocalTransport
 from queue_tools import Queue, QueueRunner
 
 from multirun_core import BackendError, Sweep, multirun
@@ -79,3 +85,24 @@ def test_a_run_that_is_refused_for_long_keeps_no_other_back(
     sweep = call(tmp_path, runner, 3, resources=lambda params: {"cpus": 1 if params["n"] else 9})
     assert [run.reason for run in sweep.runs] == ["submit", None, None]
     assert "no job of ours in the queue: too many" in (sweep.runs[0].message or "")
+
+
+@pytest.mark.asyncio
+async def test_a_record_is_looked_for_in_directories_that_were_just_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system may say of a name what it knew before; for a list it asks anew."""
+    work = Work(Run(), 1, tmp_path, asyncio.get_running_loop().create_future())
+    work.claim.mkdir(parents=True)
+    seen: list[object] = []
+    listed = os.listdir
+
+    def list_it(path: Path) -> list[str]:
+        seen.append(path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "listdir", list_it)
+    monkeypatch.setattr(here, "read_end", lambda *_: seen.append("the record"))
+    (found,) = await here.Here(LocalTransport(), _threads.Work()).evidence([work])
+    assert seen == [work.claim.parent, work.claim, "the record"]
+    assert found.claimed
