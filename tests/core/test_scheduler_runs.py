@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from multirun_core import _threads
 from multirun_core._model.run import Run
 from multirun_core._runners.scheduler import batching, here
 from multirun_core._runners.scheduler.command import Job
@@ -16,7 +15,7 @@ from multirun_core._runners.scheduler.submission import Work
 from multirun_core._transport.local import LocalTransport
 from queue_tools import Queue, QueueRunner
 
-from multirun_core import BackendError, Sweep, multirun
+from multirun_core import BackendError, Sweep, _threads, multirun
 
 POST = 'echo "$MULTIRUN_PARAM_N" > part && mv part results.json'
 
@@ -102,7 +101,11 @@ async def test_a_record_is_looked_for_in_directories_that_were_just_listed(
         return listed(path)
 
     monkeypatch.setattr(os, "listdir", list_it)
-    monkeypatch.setattr(here, "read_end", lambda *_: seen.append("the record"))
+
+    def read(_directory: Path, _attempt: int) -> None:
+        seen.append("the record")
+
+    monkeypatch.setattr(here, "read_end", read)
     (found,) = await here.Here(LocalTransport(), _threads.Work()).evidence([work])
     assert seen == [work.claim.parent, work.claim, "the record"]
     assert found.claimed
