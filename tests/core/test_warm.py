@@ -249,7 +249,7 @@ async def test_random_numbers_differ_from_run_to_run(tmp_path: Path) -> None:
         "print(random.random(), numpy.random.random(), numpy.random.default_rng().random(),"
         " os.urandom(8).hex(), m.current_process().authkey.hex())"
     )
-    async with warmed(tmp_path, "random", "numpy", "multiprocessing") as bench:
+    async with warmed(tmp_path, "random", "numpy.random", "multiprocessing") as bench:
         outs = [(await bench.run(PYTHON, script(tmp_path, text)))[1].split() for _ in range(2)]
     assert len(outs[0]) == 5
     assert not set(outs[0]) & set(outs[1])
@@ -337,30 +337,99 @@ REFUSED = {
         "import numpy as np\nrng = np.random.default_rng()",
         "(numpy_generators.rng)",
     ),
+    "seed_sequences": (
+        "import numpy as np\nSEQ = np.random.SeedSequence()",
+        "(seed_sequences.SEQ)",
+    ),
+    "bit_generators": ("import numpy as np\nb = np.random.PCG64()", "(bit_generators.b)"),
+    "in_classes": ("import random\nclass K:\n    rng = random.Random()", "(in_classes.K)"),
+    "in_objects": (
+        "import numpy as np\nclass K:\n    def __init__(self): self.rng = np.random.RandomState()\n"
+        "k = K()",
+        "(in_objects.k)",
+    ),
+    "in_boxes": (
+        "import numpy as np\nBOX = {1: [np.random.default_rng()]}",
+        "(in_boxes.BOX)",
+    ),
+    "out_of_sight": (
+        "import numpy as np, sys\nsys.setprofile(lambda *_, r=np.random.SeedSequence(): None)",
+        "(SeedSequence)",
+    ),
     "fails": ("1 / 0", "ZeroDivisionError: division by zero"),
     "exits": ("raise SystemExit(3)", "cannot be imported"),
     "dies": ("import os\nos._exit(3)", "ended"),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    ("name", "by_name"),
+    # With warm=True, a run meets an import that fails.
+    [
+        (name, by_name)
+        for by_name in (True, False)
+        for name in REFUSED
+        if by_name or name != "fails"
+    ],
+)
 def test_what_no_fork_keeps_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, by_name: bool
 ) -> None:
     text, why = REFUSED[name]
-    (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / f"{name}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    runner = ParallelLocalRunner(preload=["json", name] if by_name else [], warm=not by_name)
     with pytest.raises(BackendError, match="no warm Python") as caught:
         multirun(
             runs=[{"n": 0}],
-            cmd=[PYTHON, script(tmp_path, "print(1)")],
+            cmd=[PYTHON, script(tmp_path, f"import json\nimport {name}")],
             output_path=tmp_path / "sweep",
-            runner=ParallelLocalRunner(preload=["json", name]),
+            runner=runner,
             progress=False,
         )
     assert why in str(caught.value)
     assert f"'{name}'" in str(caught.value) or name == "dies"
     assert not (tmp_path / "sweep" / "runs" / "000000" / "stdout.txt").exists()
+
+
+def test_generators_that_are_safe_are_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are seeded anew, that of the system, and what is no more.
+
+    Those are, too, that are defaults of arguments, as of scikit-learn; no object of Python's refers
+    to what an extension has so.
+    """
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "safe.py").write_text(
+        "import random, secrets, tempfile, numpy as np\ntempfile.TemporaryFile().close()\n"
+        "r = random.SystemRandom()\ndraw = np.random.random\nstate = np.random.mtrand._rand\n"
+        "bits = state._bit_generator\nseeds = bits.seed_seq\n"
+        "class Cycle: pass\nc = Cycle(); c.me = c; c.rng = np.random.default_rng(); del c\n"
+        "import ctypes\nhidden = np.random.RandomState()\nplace = id(hidden)\n"
+        "ctypes.pythonapi.Py_IncRef(ctypes.py_object(hidden))\ndel hidden\n"
+        "def drawn(rng=np.random.RandomState(), *, more=np.random.default_rng()):\n"
+        "    return rng.random(), more.random()\n"
+    )
+    text = (
+        "import ctypes, safe, sys\nprint('warm_python' in str(sys._getframe().f_back))\n"
+        "hidden = ctypes.cast(safe.place, ctypes.py_object).value\n"
+        "print(safe.r.random(), safe.draw(), hidden.random(), *safe.drawn())"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    sweep = multirun(
+        runs=[{"n": n} for n in range(2)],
+        cmd=[PYTHON, script(tmp_path, text)],
+        output_path=tmp_path / "sweep",
+        runner=ParallelLocalRunner(preload=["safe"]),
+        progress=False,
+    )
+    first, second = ((run.cwd / "stdout.txt").read_text().split() for run in sweep.runs)
+    assert (len(first), first.pop(0), second.pop(0)) == (6, "True", "True")
+    assert not set(first) & set(second)
 
 
 def test_a_module_that_is_not_installed_is_refused(tmp_path: Path) -> None:

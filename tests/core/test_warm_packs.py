@@ -214,6 +214,30 @@ def test_cpu_time_is_that_of_the_run(pack: Pack) -> None:
     assert second < first
 
 
+def test_random_numbers_differ_from_run_to_run(tmp_path: Path) -> None:
+    pack = Pack(tmp_path / "here")
+    script = (
+        "import random, numpy, os, uuid\nprint(random.random(), numpy.random.random(),"
+        " numpy.random.default_rng().random(), os.urandom(8).hex(), uuid.uuid4())\n"
+    )
+    works = [pack.add(script=script + FORKED) for _ in range(2)]
+    pack.start("random", "numpy.random", "uuid").wait(60)
+    first, second = (printed(work).split() for work in works)
+    assert (len(first), first.pop(), second.pop()) == (6, "True", "True")
+    assert not set(first) & set(second)
+
+
+def test_a_generator_of_all_runs_is_named_and_runs_are_started(tmp_path: Path) -> None:
+    pack = Pack(tmp_path / "here")
+    (tmp_path / "made.py").write_text("import numpy\nSEEDS = numpy.random.SeedSequence()\n")
+    pack.env["PYTHONPATH"] = str(tmp_path)
+    works = [pack.add(script="import made; print(made.SEEDS.entropy)") for _ in range(2)]
+    pack.start("made").wait(60)
+    first, second = map(printed, works)
+    assert first != second
+    assert "warm\t'made' makes a generator" in pack.log()
+
+
 def test_without_the_interpreter_runs_are_started(pack: Pack) -> None:
     """What it had forked goes on, and its end is known."""
     pack.slots = 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import _imp
+import gc
 import os
 import sys
+
+from . import randomness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HARMLESS = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
-_SHARED = "share it with all others; leave it out of preload, or let it do that later"
+_LATER = "leave it out of preload, or let it do that later"
+_SHARED = f"share it with all others; {_LATER}"
+_ALIKE = f"all runs would draw the same numbers; {_LATER}"
 
 
 class RefusedError(Exception):
@@ -30,7 +35,7 @@ def load(names: list[str] | None, script: bytes | str | None, module: str | None
     """
     if sys.hexversion < 0x03090000:
         return f"{sys.executable} is Python {sys.version.split()[0]}; 3.9 or newer can be warm"
-    watch = _Watch()
+    watch = randomness.Watch()
     sys.meta_path.insert(0, watch)
     try:
         if module is not None:
@@ -42,8 +47,6 @@ def load(names: list[str] | None, script: bytes | str | None, module: str | None
     finally:
         sys.meta_path.remove(watch)
     known = set(sys.modules)
-    import gc
-
     gc.collect()
     gc.freeze()  # so that no run copies the pages of what all have
     forget(known)
@@ -52,9 +55,7 @@ def load(names: list[str] | None, script: bytes | str | None, module: str | None
 
 def renew(cwd: str) -> None:
     """Give what was imported the state that it would have in a process of its own."""
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None:
-        numpy.seed()  # the module `random` sees to itself
+    randomness.renew()
     for name, attribute in (
         ("multiprocessing.process", "ORIGINAL_DIR"),
         ("multirun_core._inrun", "_STARTED_IN"),
@@ -81,7 +82,9 @@ def shadowed(folder: str, loaded: set[str]) -> bool:
     return False
 
 
-def _load_one(name: str, statement: Callable[[], None], watch: _Watch, *, wanted: bool) -> None:
+def _load_one(
+    name: str, statement: Callable[[], None], watch: randomness.Watch, *, wanted: bool
+) -> None:
     before = _descriptors()
     try:
         statement()
@@ -110,11 +113,11 @@ def _load_one(name: str, statement: Callable[[], None], watch: _Watch, *, wanted
     if any(signal.getitimer(kind) != (0.0, 0.0) for kind in (0, 1, 2)):
         raise RefusedError(f"{name!r} sets a timer when it is imported, which no fork keeps")
     for what in watch.changed():
+        raise RefusedError(f"{name!r} seeds or draws from {what} when it is imported: {_ALIKE}")
+    if (held := randomness.made()) is not None:
         raise RefusedError(
-            f"{name!r} seeds or draws from {what} when it is imported: all runs would draw the "
-            "same numbers; let it do that later"
+            f"{name!r} makes a generator of random numbers when it is imported ({held}): {_ALIKE}"
         )
-    _check_generators(name)
 
 
 def _check_threads(name: str) -> None:
@@ -126,8 +129,7 @@ def _check_threads(name: str) -> None:
     os.waitpid(child, 0)
     if _threads() > 1:
         raise RefusedError(
-            f"{name!r} starts a thread when it is imported, which no fork keeps; leave it out of "
-            "preload, or let it do that later"
+            f"{name!r} starts a thread when it is imported, which no fork keeps; {_LATER}"
         )
 
 
@@ -136,32 +138,6 @@ def _threads() -> int:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return 1
-
-
-def _check_generators(name: str) -> None:
-    """Refuse generators of random numbers that were made at import."""
-    kinds: list[type] = []
-    own: list[object] = []
-    if "random" in sys.modules:
-        random: Any = sys.modules["random"]
-        kinds.append(random.Random)
-        own.append(random._inst)
-    if "numpy.random" in sys.modules:
-        numpy: Any = sys.modules["numpy.random"]
-        kinds += [numpy.RandomState, numpy.Generator]
-        own.append(numpy.mtrand._rand)
-    if not kinds:
-        return
-    safe = (sys.modules["random"].SystemRandom,) if "random" in sys.modules else ()
-    for module in list(sys.modules.values()):
-        for attribute, value in list(getattr(module, "__dict__", {}).items()):
-            made = isinstance(value, tuple(kinds)) and not isinstance(value, safe)
-            if made and not any(value is one for one in own):
-                raise RefusedError(
-                    f"{name!r} makes a generator of random numbers when it is imported "
-                    f"({module.__name__}.{attribute}): all runs would draw the same numbers; "
-                    "let it do that later"
-                )
 
 
 def _descriptors() -> dict[int, str]:
@@ -272,50 +248,3 @@ def forget(known: set[str]) -> None:
     """Let runs not find what only this module needed."""
     for name in set(sys.modules) - known:
         del sys.modules[name]
-
-
-class _Watch:
-    """Notes the state of generators of random numbers as they come to be."""
-
-    _WATCHED = ("random", "numpy.random.mtrand")
-
-    def __init__(self) -> None:
-        self._states: dict[str, object] = {}
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name not in self._WATCHED:
-            return None
-        for finder in sys.meta_path:
-            spec: Any = None if finder is self else finder.find_spec(name, path, target)
-            if spec is not None:
-                spec.loader = _Noting(spec, self._states)
-                return spec
-        return None
-
-    def changed(self) -> list[str]:
-        return [name for name, state in self._states.items() if _state(name) != state]
-
-
-class _Noting:
-    """Loads a module, then notes its state."""
-
-    def __init__(self, spec: Any, states: dict[str, object]) -> None:
-        self._spec = spec
-        self._loader = spec.loader
-        self._states = states
-
-    def create_module(self, spec: Any) -> Any:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        module.__loader__ = self._spec.loader = self._loader
-        self._loader.exec_module(module)
-        self._states[module.__name__] = _state(module.__name__)
-
-
-def _state(name: str) -> object:
-    module: Any = sys.modules[name]
-    if name == "random":
-        return module.getstate()
-    _, keys, *rest = module._rand.get_state()
-    return keys.tobytes(), rest
