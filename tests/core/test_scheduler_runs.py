@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from multirun_core._model.run import Run
 from multirun_core._runners.scheduler import batching, here
-from multirun_core._runners.scheduler.command import Job
+from multirun_core._runners.scheduler.command import Job, Refusal
 from multirun_core._runners.scheduler.submission import Work
 from multirun_core._transport.local import LocalTransport
 from queue_tools import Queue, QueueRunner
@@ -65,6 +66,31 @@ def test_a_queue_that_takes_nothing_for_long_though_nothing_is_out_is_an_error(
     assert 5 < Queue(home).calls()["submit"] < 30  # not until each has had its turn
     (home / "limit").unlink()
     assert call(tmp_path, QueueRunner(home), 30, resume=True).results == list(range(30))
+
+
+def test_an_array_that_is_too_large_is_halved(tmp_path: Path, home: Path) -> None:
+    """For good; a single task that is refused so has no smaller one."""
+
+    class Small(Queue):
+        def submit(self, job: Job, script: str) -> Sequence[str]:
+            if (job.tasks or 1) > 6 or job.needs.cpus == 9:
+                return ["sh", "-c", "echo too large >&2; exit 1"]
+            return super().submit(job, script)
+
+        def refusal(self, code: int, printed: str, complained: str) -> Refusal:
+            found = super().refusal(code, printed, complained)
+            return replace(found, oversized="too large" in complained)
+
+    runner = QueueRunner(home)
+    runner.scheduler = Small(home)
+    sweep = call(
+        tmp_path, runner, 20, resources=lambda params: {"cpus": 9 if params["n"] == 7 else 1}
+    )
+    assert [run.index for run in sweep.runs if run.status == "failure"] == [7]
+    assert (sweep.runs[7].reason, sweep.runs[7].message) == ("submit", "too large")
+    assert [run.attempts for run in sweep.runs if run.index != 7] == [1] * 19
+    assert runner.scheduler.array_limit == 4  # of 19, of 9
+    assert runner.calls["submit"] == 2 + 5 + 1
 
 
 def test_a_run_that_is_refused_for_long_keeps_no_other_back(

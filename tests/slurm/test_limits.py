@@ -60,6 +60,21 @@ def test_nothing_is_known_of_a_cluster_that_does_not_answer() -> None:
     assert found.room is None
 
 
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ("MaxArraySize = 9\nSchedulerParameters = defer,max_array_tasks=5,bf_interval=2\n", 5),
+        ("MaxArraySize = 9\nSchedulerParameters = max_array_tasks=50\n", 9),
+        ("MaxArraySize = 9\nSchedulerParameters = no_max_array_tasks=5\n", 9),
+        ("MaxArraySize = 9\nSchedulerParameters = (null)\n", 9),
+        ("SchedulerParameters = max_array_tasks=5\n", 5),
+        ("MaxJobCount = 9\n", None),
+    ],
+)
+def test_tasks_of_an_array(config: str, size: int | None) -> None:
+    assert Answers(config=config).limits(JobOptions()).array_size == size
+
+
 def test_limits_of_account_and_qos() -> None:
     answers = Answers(
         associations="physics||normal,high|normal|100|\nchemistry|||low|20|50\n",

@@ -142,6 +142,30 @@ def test_fewer_jobs_are_submitted_where_the_cluster_takes_no_more(
     assert set(executions(tmp_path / "s").values()) == {1}
 
 
+def test_arrays_have_no_more_tasks_than_the_scheduler_takes(
+    make_slurm: Callable[[ClusterOptions], SlurmCluster],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """As is read of it; and where that cannot be, since sbatch refuses more."""
+    small = make_slurm(ClusterOptions(nodes=1, scheduler="max_array_tasks=4"))
+    for name, value in small.env.items():
+        monkeypatch.setenv(name, value)
+    mute = tmp_path / "bin" / "scontrol"
+    mute.parent.mkdir()
+    mute.write_text("#!/bin/sh\nexit 1\n")
+    mute.chmod(0o755)
+    for name, path in (("told", small.env["PATH"]), ("mute", f"{mute.parent}:{small.env['PATH']}")):
+        monkeypatch.setenv("PATH", path)
+        runner = SlurmRunner(**QUICK)
+        sweep = call(tmp_path / name, BEGIN + POST, 9, runner=runner)
+        assert sweep.results == [1] * 9, told(sweep)
+        assert executions(tmp_path / name) == dict.fromkeys(range(9), 1)
+        assert len(job_ids(tmp_path / name)) == 3
+        assert runner.calls["submit"] == 3 + (name == "mute")
+        assert runner.scheduler.array_limit == 4
+
+
 @pytest.mark.long
 def test_thousands_of_packed_runs_take_a_handful_of_submissions(
     cluster: SlurmCluster, tmp_path: Path

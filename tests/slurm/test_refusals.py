@@ -27,6 +27,7 @@ def test_what_is_wrong_for_good(name: str, words: str) -> None:
     found = refusal(1, "", (REAL / f"refused-{name}.txt").read_text())
     assert not found.transient
     assert not found.unknown
+    assert found.oversized is (name == "array")
     assert words in found.message
     assert "sbatch: error" not in found.message
 

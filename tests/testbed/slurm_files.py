@@ -22,6 +22,7 @@ class ClusterOptions:
         enforce: AccountingStorageEnforce, such as "limits"; nothing is enforced where empty.
         cgroups: memory limits are kept by control groups, so that OUT_OF_MEMORY comes about.
         max_jobs, max_array: MaxJobCount and MaxArraySize.
+        scheduler: further SchedulerParameters, such as "max_array_tasks=4".
         kill_wait, min_job_age, slurmd_timeout, message_timeout, tcp_timeout: seconds.
         node: what else to say of each node, such as "Feature=ib".
         gpus: device files that stand for the GPUs of each node; any will do.
@@ -37,6 +38,7 @@ class ClusterOptions:
     cgroups: bool = False
     max_jobs: int = 20_000
     max_array: int = 10_001
+    scheduler: str = ""
     kill_wait: int = 2
     min_job_age: int = 300
     slurmd_timeout: int = 10
@@ -81,7 +83,7 @@ def slurm_conf(root: Path, ports: PortBlock, prefix: str, options: ClusterOption
         "SchedulerType=sched/backfill",
         "SchedulerParameters=sched_min_interval=100000,batch_sched_delay=0,sched_interval=5,"
         "bf_interval=2,bf_resolution=1,max_rpc_cnt=0,default_queue_depth=1000,"
-        "partition_job_depth=1000",
+        f"partition_job_depth=1000,{options.scheduler}".rstrip(","),
         "PriorityType=priority/basic",
         "ReturnToService=2",
         "SlurmctldTimeout=30",

@@ -114,7 +114,8 @@ class Limits:
     """What the cluster allows; None or nothing where it could not be asked.
 
     Attributes:
-        array_size: MaxArraySize: how many tasks an array may have.
+        array_size: how many tasks an array may have: MaxArraySize, or max_array_tasks of
+            SchedulerParameters where that is less.
         job_count: MaxJobCount: the controller holds one job less, of all users, those that ended
             within `min_job_age` included.
         min_job_age: seconds for which it remembers jobs that have ended.
@@ -173,7 +174,7 @@ class Answers:
         config = parse_config(self.config)
         qos = parse_table(self.qos, _QOS_COLUMNS)
         return Limits(
-            array_size=_number(config.get("MaxArraySize", "")),
+            array_size=_array_size(config),
             job_count=_number(config.get("MaxJobCount", "")),
             min_job_age=_number(config.get("MinJobAge", "").partition(" ")[0]),
             submit=self._submit(options, qos),
@@ -258,6 +259,13 @@ def _joined(before: tuple[Nodes, ...], nodes: Nodes) -> tuple[Nodes, ...]:
         else:
             kept.append(one)
     return (*kept, nodes)
+
+
+def _array_size(config: Mapping[str, str]) -> int | None:
+    parameters = config.get("SchedulerParameters", "")
+    tasks = re.search(r"(?:^|,)max_array_tasks=(\d{1,9})", parameters, re.ASCII)
+    sizes = [_number(config.get("MaxArraySize", "")), int(tasks[1]) if tasks else None]
+    return min((size for size in sizes if size), default=None)
 
 
 def _memory(kind: str, row: Mapping[str, str], config: Mapping[str, str]) -> tuple[int, int]:

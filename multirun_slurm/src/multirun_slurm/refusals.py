@@ -34,6 +34,7 @@ _CROWDED = (
     "Unable to create new job",
     "Too many jobs",
 )
+_OVERSIZED = "Invalid job array specification"
 # After these nobody knows whether the controller has taken the job.
 _UNKNOWN = (
     "Socket timed out",
@@ -55,7 +56,7 @@ _ADVICE = {
     "Requested time limit is invalid": "`sinfo -o '%P %l'` lists the limits; give a shorter `time`",
     "Invalid node name specified": "`sinfo -N` lists the nodes",
     "Invalid license specification": "`scontrol show licenses` lists them",
-    "Invalid job array specification": "the array is larger than MaxArraySize",
+    _OVERSIZED: "the array is larger than MaxArraySize or max_array_tasks",
     "Access/permission denied": "the partition, account or reservation is not for you",
 }
 
@@ -102,4 +103,5 @@ def refusal(code: int, printed: str, complained: str) -> Refusal:
         transient=crowded or away,
         crowded=crowded,
         unknown=any(text in words for text in _UNKNOWN),
+        oversized=_OVERSIZED in words,
     )

@@ -181,6 +181,10 @@ class Batcher:
             await self._drop_useless(submission, works)
         elif refused.crowded:
             await self._make_smaller(works, submission, refused)
+        elif refused.oversized and (tasks := submission.tasks or 1) > 1:
+            self._scheduler.array_limit = tasks // 2
+            _log.info("%s: %s; arrays are smaller now", self._scheduler.title, refused.message)
+            self._waiting = {**self._taken_back(works), **self._waiting}
         else:
             self._refuse(works, refused.message)
 
@@ -252,10 +256,7 @@ class Batcher:
         self, works: Sequence[Work], submission: Submission, refused: Refusal
     ) -> None:
         """Wait until there may be room, and try with fewer."""
-        for work in works:
-            self._desk.drop(work)
-            work.submission = None
-        kept = dict.fromkeys(work for work in works if not work.done.done())
+        kept = self._taken_back(works)
         tasks, out = submission.tasks or 1, self._desk.tasks_out()
         alone = tasks == 1 and not out
         if out:
@@ -282,6 +283,13 @@ class Batcher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._desk.freed.wait()
+
+    def _taken_back(self, works: Sequence[Work]) -> dict[Work, None]:
+        """Return what is to be submitted of runs that were refused."""
+        for work in works:
+            self._desk.drop(work)
+            work.submission = None
+        return dict.fromkeys(work for work in works if not work.done.done())
 
     def _out_of_patience(self, works: Sequence[Work], refused: Refusal) -> bool:
         """Give runs up that have been refused for long though nothing of ours is out.

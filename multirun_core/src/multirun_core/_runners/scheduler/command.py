@@ -94,12 +94,14 @@ class Refusal:
         transient: whether the same submission may be accepted later.
         crowded: whether it is for the number of jobs that are out already.
         unknown: whether the job may have been accepted all the same.
+        oversized: whether its array has too many tasks: smaller ones are submitted from then on.
     """
 
     message: str
     transient: bool = False
     crowded: bool = False
     unknown: bool = False
+    oversized: bool = False
 
 
 class CommandScheduler(ABC):
