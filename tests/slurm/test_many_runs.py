@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import ClusterOptions, SlurmCluster
-from slurm_sweeps import BEGIN, POST, call, executions, job_ids, told
+from slurm_sweeps import (
+    BEGIN,
+    POST,
+    InThread,
+    began,
+    call,
+    executions,
+    job_ids,
+    told,
+    wait_until,
+)
 
 from multirun_core import ParamMap, multirun
 
@@ -132,14 +142,24 @@ def test_when_a_packed_job_dies_only_runs_without_a_record_are_tried_again_alone
 def test_fewer_jobs_are_submitted_where_the_cluster_takes_no_more(
     make_slurm: Callable[[ClusterOptions], SlurmCluster],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
     small = make_slurm(ClusterOptions(nodes=2, max_jobs=12, max_array=6, min_job_age=2))
     for name, value in small.env.items():
         monkeypatch.setenv(name, value)
-    sweep = call(tmp_path / "s", BEGIN + POST, 20)
+    root, go, runner = tmp_path / "s", tmp_path / "go", SlurmRunner(**QUICK)
+    script = BEGIN + f"until test -e {go}; do sleep 0.1; done; " + POST
+    under_way = InThread(root, script, 20, runner=runner)
+    wait_until(began(root, 11), "eleven runs")
+    # By what the cluster says of itself; refusals would have made the arrays smaller as well.
+    assert (runner.cluster.job_count, runner.max_jobs) == (12, 11)
+    assert runner.calls["submit"] == 2
+    assert not [one.message for one in caplog.records if "takes no more" in one.message]
+    go.touch()
+    sweep = under_way.result()
     assert sweep.results == [1] * 20, told(sweep)
-    assert set(executions(tmp_path / "s").values()) == {1}
+    assert set(executions(root).values()) == {1}
 
 
 def test_arrays_have_no_more_tasks_than_the_scheduler_takes(
