@@ -174,6 +174,21 @@ def test_a_node_that_does_not_see_the_directory_says_so(
     assert slurm.show(job_id)["ExitCode"] == f"{UNREACHABLE}:0"
 
 
+# What Slurm sets in a job or step, and does not set anew in each job that is submitted from there:
+# sbatch(1) and srun(1), OUTPUT ENVIRONMENT VARIABLES.
+OF_A_JOB = (
+    "ARRAY_JOB_ID", "ARRAY_TASK_COUNT", "ARRAY_TASK_ID", "ARRAY_TASK_MAX", "ARRAY_TASK_MIN",
+    "ARRAY_TASK_STEP", "CONTAINER", "CPUS_PER_GPU", "CPUS_PER_TASK", "CPU_BIND", "CPU_FREQ_REQ",
+    "DISTRIBUTION", "DIST_PLANESIZE", "GPUS", "GPUS_ON_NODE", "GPUS_PER_NODE", "GPUS_PER_SOCKET",
+    "GPUS_PER_TASK", "GPU_BIND", "GPU_FREQ", "HET_SIZE", "HINT", "JOB_DEPENDENCY", "JOB_GPUS",
+    "JOB_RESERVATION", "MEM_BIND", "MEM_PER_CPU", "MEM_PER_GPU", "NTASKS", "NTASKS_PER_CORE",
+    "NTASKS_PER_GPU", "NTASKS_PER_NODE", "NTASKS_PER_SOCKET", "OVERCOMMIT", "PROFILE",
+    "RESTART_COUNT", "SHARDS_ON_NODE", "SRUN_COMM_HOST", "SRUN_COMM_PORT", "STEPID", "STEP_GPUS",
+    "STEP_ID", "STEP_NODELIST", "STEP_NUM_NODES", "STEP_NUM_TASKS", "STEP_TASKS_PER_NODE",
+    "THREADS_PER_CORE", "TRES_PER_TASK", "UMASK",
+)  # fmt: skip
+
+
 def test_what_somebody_has_in_their_profile_changes_nothing(
     slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,8 +198,9 @@ def test_what_somebody_has_in_their_profile_changes_nothing(
         "SQUEUE_STATES": "PENDING", "SQUEUE_FORMAT": "%i", "SQUEUE_FORMAT2": "JobID",
         "SQUEUE_USERS": "nobody", "SQUEUE_ACCOUNT": "other", "SCANCEL_BATCH": "1",
         "SCANCEL_INTERACTIVE": "1", "SCANCEL_NAME": "other", "SCANCEL_STATE": "PENDING",
-        "SLURM_MEM_PER_CPU": "7", "SLURM_NTASKS": "3", "SINFO_PARTITION": "none",
+        "SINFO_PARTITION": "none",
     }  # fmt: skip
+    profile |= {f"SLURM_{name}": "7" for name in OF_A_JOB}
     for name, value in profile.items():
         monkeypatch.setitem(slurm.env, name, value)
     scheduler = SlurmScheduler(JobOptions(partition="main", mem="50M"))
@@ -202,8 +218,8 @@ def test_what_somebody_has_in_their_profile_changes_nothing(
     assert read_partitions(slurm.run(*PARTITIONS).stdout)
     lines = (tmp_path / "env").read_text().splitlines()
     assert "SLURM_JOB_PARTITION=main" in lines
-    assert "SLURM_MEM_PER_CPU=7" not in lines
-    assert not any(line.startswith("SLURM_ARRAY") for line in lines)
+    of_a_job = {f"SLURM_{name}" for name in OF_A_JOB}
+    assert [line for line in lines if line.partition("=")[0] in of_a_job] == []
     slurm.run(*scheduler.cancel([job_id]))
 
     def phase() -> str:
