@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def sparing(cluster: SlurmCluster) -> Iterator[SlurmCluster]:
 
 
 def test_more_of_a_node_than_a_partition_gives_to_a_job_is_refused(
-    sparing: SlurmCluster, tmp_path: Path
+    sparing: SlurmCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is refused is what the cluster leaves waiting for ever."""
     scheduler = SlurmScheduler()
@@ -127,6 +128,7 @@ def test_more_of_a_node_than_a_partition_gives_to_a_job_is_refused(
         sparing.submit("true", "-p", "memory", "--mem=501"): "more memory on a node",
         sparing.submit("true", "-p", "cpus", "-n9"): "no nodes that could hold it",
     }
+    monkeypatch.setenv("SBATCH_MEM_PER_NODE", "100")  # options go before it
     for given, words in (
         ({"partition": "memory", "mem": 501}, "gives no more than 500 MiB .MaxMemPerNode."),
         ({"partition": "cpus", "ntasks": 9}, "together have room for 8"),
@@ -161,6 +163,27 @@ def test_a_pack_asks_for_no_more_than_a_partition_gives_to_a_job(
     assert sweep.results == [1] * 40, told(sweep)
     (job,) = job_ids(tmp_path / "s")
     assert sparing.show(job)["TRES"].startswith(got)
+
+
+def test_a_driver_that_is_sent_asks_for_no_more_than_a_partition_gives_to_a_job(
+    sparing: SlurmCluster, tmp_path: Path
+) -> None:
+    runner = (
+        "-r",
+        "slurm",
+        "-R",
+        "driver=job",
+        "-R",
+        "partition=memory",
+        "-R",
+        "poll_interval=0.5",
+    )
+    sweep = ("-p", "n=0,1", "-o", str(tmp_path / "s"), "--", "sh", "-c", POST)
+    sparing.run(sys.executable, "-m", "multirun_core", "run", *runner, *sweep)
+    (job, *_) = sparing.jobs()
+    assert sparing.show(job)["TRES"].startswith("cpu=1,mem=500M")
+    wait_until(lambda: sparing.state(job) == "COMPLETED", lambda: f"{sparing.show(job)}")
+    assert Sweep.open(tmp_path / "s").results == [1, 1]
 
 
 @pytest.fixture

@@ -157,13 +157,20 @@ class Limits:
 
 @dataclass(slots=True)
 class Answers:
-    """What the commands printed; "" of one that failed."""
+    """What the commands printed; "" of one that failed.
+
+    Attributes:
+        config, partitions, associations, qos, defaults: of the commands of these names.
+        own_memory: whether what a partition gives by default does not count, since something else
+            says how much memory a job gets that asks for none.
+    """
 
     config: str = ""
     partitions: str = ""
     associations: str = ""
     qos: str = ""
     defaults: str = ""
+    own_memory: bool = False
 
     def limits(self, options: JobOptions) -> Limits:
         """Return what they mean.
@@ -204,7 +211,7 @@ class Answers:
             counted = row.get("SelectTypeParameters", "NONE")
             if counted == "NONE":
                 counted = config.get("SelectTypeParameters", "")
-            if "MEMORY" in counted.upper():
+            if "MEMORY" in counted.upper() and not self.own_memory:
                 by_cpu, by_node = _memory("DefMem", row, config)
                 one = replace(one, mem_per_cpu=by_cpu, mem_per_node=by_node)
             yield one

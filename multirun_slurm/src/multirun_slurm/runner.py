@@ -293,8 +293,7 @@ class SlurmRunner(SchedulerRunner):
         commands = (limits.CONFIG, limits.PARTITIONS, limits.DEFAULTS, limits.WHO)
         config, partitions, defaults, who = await asyncio.gather(*map(self._told, commands))
         answers = limits.Answers(config=config, partitions=partitions, defaults=defaults)
-        if self.options.login is None and os.environ.keys() & _SAYS_MEMORY:
-            answers.defaults = ""
+        answers.own_memory = self.options.login is None and bool(os.environ.keys() & _SAYS_MEMORY)
         asked = effective(self.options.job)
         if answers.limits(asked).accounting and who.strip():
             answers.associations, answers.qos = await asyncio.gather(

@@ -30,7 +30,7 @@ NAME = "multirun-driver-"
 
 _PATIENCE = 240  # seconds for a driver that holds the sweep to close its segment of the journal
 _MOST_SECONDS = 7 * 86400.0
-_MEMORY_BYTES = 1 << 30
+_MEMORY_MIB = 1 << 10
 
 
 def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence[Partition]) -> Job:
@@ -54,7 +54,9 @@ def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence
         reservation=asked.reservation,
     )
     segments = f"{shlex.quote(str(root / 'journal'))}/[0-9]*.jsonl"
-    minutes = min((one.minutes for one in chosen(own, partitions)), default=math.inf)
+    places = chosen(own, partitions)
+    minutes = min((one.minutes for one in places), default=math.inf)
+    most = [max((node.memory_mib for node in one.usable), default=_MEMORY_MIB) for one in places]
     command = [sys.executable, "-m", "multirun_core", "resume", str(root)]
     body = "\n".join(
         [
@@ -78,7 +80,7 @@ def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence
         directory=str(root / "jobs" / token),
         tasks=None,
         body=body,
-        needs=Resources(cpus=1, memory_bytes=_MEMORY_BYTES),
+        needs=Resources(cpus=1, memory_bytes=min([_MEMORY_MIB, *most]) << 20),
         seconds=min(_MOST_SECONDS, minutes * 60.0),
         options=own,
     )
