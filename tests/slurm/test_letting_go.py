@@ -181,3 +181,18 @@ def test_cancel_returns_when_the_jobs_are_gone_whatever_becomes_of_the_driver(
         ("failure", "cancelled")
     ] * 2
     driver.wait(60)
+
+
+def test_cancel_ends_the_jobs_of_a_driver_that_is_a_job_and_that_job(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    root = tmp_path / "s"
+    call(root, BEGIN + "sleep 300", 2, options={"driver": "job", "grace": 1.0})
+    (driver,) = cluster.jobs()
+    wait_until(began(root, 2), "runs")
+    said = cluster.run(sys.executable, "-m", "multirun_core", "cancel", str(root))
+    assert "has cancelled all runs that had not ended" in said.stdout
+    assert set(cluster.jobs()) <= {driver}
+    assert {run.reason for run in Sweep.open(root).runs} == {"cancelled"}
+    cluster.wait_state(driver, "FAILED")  # not all of its runs have succeeded
+    assert events(root)[-1]["outcome"] == "cancelled"
