@@ -46,7 +46,8 @@ class SlurmOptions(JobOptions):
         on_interrupt: what Ctrl-C does to the jobs: "cancel" ends them, "detach" leaves them for
             `multirun resume DIR`.
         driver: where the sweep is driven: "here", or by a small "job" of its own, for login nodes
-            that end long processes; the call then returns at once.
+            that end long processes; the call then returns at once. When that job is told to end, by
+            its time limit or scancel, it leaves the other jobs for `multirun resume DIR`.
         attempt_dirs: carry each attempt out in a directory of its own, so that the orphan of an
             earlier one, on a node that was lost, cannot write into it.
         login: a login node of the cluster, as ssh knows it: "cluster" or "me@login.site.org". The
