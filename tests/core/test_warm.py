@@ -394,6 +394,49 @@ def test_what_no_fork_keeps_is_refused(
     assert not (tmp_path / "sweep" / "runs" / "000000" / "stdout.txt").exists()
 
 
+@pytest.mark.parametrize("name", ["threads", "files", "timers", "seeds", "in_boxes"])
+def test_what_stays_of_an_import_that_fails_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The module is gone then, what it has imported is not."""
+    text, why = REFUSED[name]
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / f"{name}.py").write_text(text)
+    (library / "late.py").write_text(f"import os, {name}\nos.environ['MULTIRUN_PARAM_N']\n")
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    with pytest.raises(BackendError, match="'late'") as caught:
+        multirun(
+            runs=[{"n": 0}],
+            cmd=[PYTHON, script(tmp_path, "import late")],
+            output_path=tmp_path / "sweep",
+            runner=ParallelLocalRunner(warm=True),
+            progress=False,
+        )
+    assert why in str(caught.value)
+
+
+def test_an_import_that_fails_is_for_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "late.py").write_text(
+        "import os, random\nfile = open(__file__)\nrng = random.Random()\n"
+        "def f(): pass\nn = os.environ['MULTIRUN_PARAM_N']\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    text = "import late, sys\nprint(late.n, 'warm_python' in str(sys._getframe().f_back))"
+    sweep = multirun(
+        runs=[{"n": 5}],
+        cmd=[PYTHON, script(tmp_path, text)],
+        output_path=tmp_path / "sweep",
+        runner=ParallelLocalRunner(warm=True),
+        progress=False,
+    )
+    assert (sweep.runs[0].cwd / "stdout.txt").read_text() == "5 True\n"
+
+
 def test_generators_that_are_safe_are_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

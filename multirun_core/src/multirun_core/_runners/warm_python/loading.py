@@ -86,16 +86,19 @@ def _load_one(
     name: str, statement: Callable[[], None], watch: randomness.Watch, *, wanted: bool
 ) -> None:
     before = _descriptors()
+    failed = False
     try:
         statement()
     except BaseException as error:
-        if not wanted and isinstance(error, Exception):
-            return  # the run will meet it, and may know what to do
-        why = f"{type(error).__name__}: {error}"
-        raise RefusedError(
-            f"{name!r} cannot be imported by {sys.executable}: {why}; what is preloaded must be "
-            "installed, or on PYTHONPATH"
-        ) from None
+        if wanted or not isinstance(error, Exception):
+            why = f"{type(error).__name__}: {error}"
+            raise RefusedError(
+                f"{name!r} cannot be imported by {sys.executable}: {why}; what is preloaded must "
+                "be installed, or on PYTHONPATH"
+            ) from None
+        failed = True  # the run will meet it, and may know what to do
+    if failed:
+        gc.collect()  # other modules may stay, with what they have begun
     _check_threads(name)
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
