@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from launcher_tools import HOSTILE, KINDS, living, marker, until
@@ -20,6 +21,7 @@ from multirun_core._runners.launcher import tree
 from multirun_core._runners.launcher.client import Launcher
 from multirun_core._runners.warm import Warming, script_at
 from multirun_core.errors import BackendError, UsageError
+from warm_scripts import HANDLED, HANDLES
 
 from multirun_core import ParallelLocalRunner, multirun
 
@@ -313,6 +315,50 @@ def test_cpus_and_memory_are_limited_as_ever(tmp_path: Path) -> None:
     )
     seen = json.loads((sweep.runs[0].cwd / "stdout.txt").read_text())
     assert seen == [1, 64 << 20, "1"]
+
+
+@pytest.mark.parametrize("options", [{"warm": True}, {"preload": ["handles"]}])
+def test_handlers_that_an_import_sets_are_those_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Any
+) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "handles.py").write_text(HANDLES)
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    probe = "import sys, os\nopen('warm', 'w').write(str(sys._getframe().f_back))"
+    seen: dict[bool, list[str]] = {}
+    for warm in (True, False):
+        sweep = multirun(
+            runs=[{"n": n} for n in range(3)],
+            cmd=[PYTHON, script(tmp_path, HANDLED + probe)],
+            output_path=tmp_path / str(warm),
+            runner=ParallelLocalRunner(**options if warm else {}),
+            progress=False,
+        )
+        assert sweep.statistics.success_count == 3
+        seen[warm] = [(run.cwd / "stdout.txt").read_text() for run in sweep.runs]
+        for run in sweep.runs:
+            assert ("warm_python" in (run.cwd / "warm").read_text()) is warm
+    assert seen[True] == seen[False]
+    assert seen[True][0] == "[]\ntold 15\ntold 1\ntold 10\nended [768]\n"
+
+
+def test_a_signal_that_an_import_ignores_is_not_ignored_by_a_plain_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "ignores.py").write_text("import signal; signal.signal(1, signal.SIG_IGN)")
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    (tmp_path / "colorsys.py").touch()  # so that the run is started in the end
+    sweep = multirun(
+        runs=[{"n": 0}],
+        cmd=[PYTHON, script(tmp_path, "import signal; print(int(signal.getsignal(1)))")],
+        output_path=tmp_path / "sweep",
+        runner=ParallelLocalRunner(preload=["ignores", "colorsys"]),
+        progress=False,
+    )
+    assert (sweep.runs[0].cwd / "stdout.txt").read_text() == "0\n"
 
 
 # What is refused.

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from multirun_core.errors import UsageError
 from queue_tools import QueueRunner
 from sweeps import wait_until
 from test_warm_scripts import PRELOADS, observed, prepare
-from warm_scripts import SCRIPTS
+from warm_scripts import HANDLED, HANDLES, SCRIPTS
 
 from multirun_core import multirun
 
@@ -165,7 +166,8 @@ def test_the_end_of_the_job_ends_all_runs(pack: Pack, *, all_at_once: bool) -> N
     wait_until(lambda: all(map(here, works)))
     if all_at_once:
         for line in living(str(pack.folder)):
-            os.kill(int(line.split()[0]), signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(int(line.split()[0]), signal.SIGTERM)
     job.terminate()
     job.wait(60)
     assert [ended(work).reason for work in works] == ["cancelled"] * 2
@@ -201,6 +203,43 @@ def test_signals_reach_the_run_alone(pack: Pack) -> None:
     job.wait(60)
     assert (ended(work).code, printed(work)) == (3, "told\n")
     assert printed(after) == "True\n"
+
+
+def test_handlers_that_an_import_sets_are_those_of_runs(tmp_path: Path) -> None:
+    (tmp_path / "handles.py").write_text(HANDLES)
+    seen: dict[bool, str] = {}
+    for warm in (True, False):
+        pack = Pack(tmp_path / str(warm))
+        pack.env["PYTHONPATH"] = str(tmp_path)
+        work = pack.add(script=HANDLED + FORKED)
+        pack.add()
+        pack.start("handles", warm=warm).wait(60)
+        assert ended(work).code == 0
+        seen[warm], _, forked = printed(work).rstrip("\n").rpartition("\n")
+        assert forked == str(warm)
+    assert seen[True] == seen[False]
+    assert "told 15\ntold 1\ntold 10\nended [768]" in seen[True]
+
+
+@pytest.mark.parametrize("module", ["os", "handles"])
+def test_the_interpreter_and_the_keepers_are_deaf(tmp_path: Path, module: str) -> None:
+    (tmp_path / "handles.py").write_text(HANDLES.replace("print(", "os._exit(9) or print("))
+    pack = Pack(tmp_path / "here")
+    pack.slots = 1
+    pack.env["PYTHONPATH"] = str(tmp_path)
+    wait = "import os, time\nopen('here', 'w')\nwhile not os.path.exists('go'): time.sleep(0.01)"
+    first, second = pack.add(script=wait), pack.add(script=FORKED)
+    job = pack.start(module)
+    wait_until(lambda: here(first))
+    deaf = pack.interpreters()
+    assert len(deaf) == 2
+    for pid in deaf:
+        for name in ("TERM", "HUP", "INT", "USR1", "USR2"):
+            os.kill(pid, getattr(signal, f"SIG{name}"))
+    (first.directory / "go").touch()
+    job.wait(60)
+    assert ended(first).code == 0
+    assert (ended(second).code, printed(second)) == (0, "True\n")
 
 
 def test_cpu_time_is_that_of_the_run(pack: Pack) -> None:

@@ -239,3 +239,31 @@ SCRIPTS: list[tuple[str, str, list[str]]] = [
     ("text that exits", "", ["PYTHON", "-B", "-c", "import sys; print(__loader__); sys.exit(4)"]),
     ("package without main", "", ["PYTHON", "-m", "package.inner"]),
 ]
+
+# What a module may do with signals when it is imported, and what a run then sees of it.
+HANDLES = """
+import faulthandler, os, signal
+ends = []
+def told(number, frame):
+    print("told", number, flush=True)
+def ended(number, frame):
+    ends.append(os.waitpid(-1, os.WNOHANG)[1])
+for one in signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1:
+    signal.signal(one, told)
+signal.signal(signal.SIGCHLD, ended)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+faulthandler.register(signal.SIGUSR2)
+"""
+HANDLED = """
+import handles, os, signal, time
+print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+for one in "TERM", "HUP", "USR1", "INT", "USR2":
+    os.kill(os.getpid(), getattr(signal, "SIG" + one))
+assert "most recent call first" in open("stderr.txt").read()
+if os.fork() == 0:
+    os._exit(3)
+deadline = time.monotonic() + 10
+while not handles.ends and time.monotonic() < deadline:
+    time.sleep(0.01)
+print("ended", handles.ends)
+"""

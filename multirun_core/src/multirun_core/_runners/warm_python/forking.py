@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+_signal: Any = sys.modules["_signal"]
 _HEADER = 4
 _FORMAT = 2  # of marshal: the launcher may be of another version of Python
 _ORIGINAL = dict(os.environb)
@@ -34,6 +35,14 @@ _OURS = {os.path.join(_FOLDER, name) for name in os.listdir(_FOLDER)} | {sys.arg
 _PLACE = "/dev/null/the directory of the script"
 _BY_LAUNCHER = 2  # words of `sys.argv`
 _SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))
+
+
+def _ignored() -> set[Any]:
+    kinds = _signal.valid_signals()
+    return {number for number in kinds if _signal.getsignal(number) == _signal.SIG_IGN}
+
+
+_IGNORED = _ignored()
 
 
 def main(pristine: dict[str, Any], known: set[str]) -> None:
@@ -63,7 +72,9 @@ def main(pristine: dict[str, Any], known: set[str]) -> None:
     loaded = {name.partition(".")[0] for name in sys.modules} - known
     ending.share(set(sys.modules))
     _forget_output()
+    on_child = _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # what imports have set is for runs
     run, streams = asker.serve()
+    _signal.signal(_signal.SIGCHLD, on_child)
     run.program = program
     _become(run, streams)
     _carry_out(run, loaded, pristine)
@@ -105,9 +116,9 @@ class Run:
 
     def execute(self) -> NoReturn:
         """Become the command itself."""
-        signal: Any = sys.modules["_signal"]
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python; programs inherit that
-            signal.signal(number, signal.SIG_DFL)
+        # Programs inherit what is ignored: by Python, or by a module that was imported.
+        for number in (_signal.SIGPIPE, _signal.SIGXFSZ, *_ignored() - _IGNORED):
+            _signal.signal(number, _signal.SIG_DFL)
         os.execve(self.program, self.words, {**_ORIGINAL, **self.extra})  # noqa: S606 - as meant
 
 

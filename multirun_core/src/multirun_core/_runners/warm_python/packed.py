@@ -23,14 +23,14 @@ _UNFIT = ("PYTHONINSPECT", "PYTHONVERBOSE", "PYTHONPROFILEIMPORTTIME", "PYTHONDU
 _ORDER = b"mr_warm="
 _CLAIM = 9  # the descriptor by which processes of a run are known
 _signal: Any = sys.modules["_signal"]
-_FOR_RUNS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2)
+_FOR_RUNS = {_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2}
 
 
 class Pipes:
     """What runs are asked for by in a job."""
 
     def __init__(self, folder: str, wanted: str) -> None:
-        """Open the pipes, and be deaf to what is meant for runs.
+        """Open the pipes, and be deaf to what is meant for runs, whatever imports do with it.
 
         Args:
             folder: where the pipes are.
@@ -41,7 +41,8 @@ class Pipes:
         self._orders = os.open(self._folder + b"/orders", os.O_RDONLY)
         self._data = b""
         self._keepers: dict[int, tuple[bytes, bytes]] = {}
-        self._dispositions = [(one, _signal.signal(one, _signal.SIG_IGN)) for one in _FOR_RUNS]
+        # Blocked, and not ignored: runs have the handlers that imports have set, be they of C.
+        self._deaf = _FOR_RUNS - _signal.pthread_sigmask(_signal.SIG_BLOCK, _FOR_RUNS)
 
     def first(self) -> tuple[bytes, Any, Any, Any]:
         """Return the program of this interpreter, and what to import."""
@@ -50,6 +51,7 @@ class Pipes:
 
     def say(self, refusal: str | None) -> None:
         """Say that runs may be asked for, or why not."""
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _FOR_RUNS)  # an import may have undone that
         refusal = refusal or _unfit()
         line = "warm" if refusal is None else "refused " + " ".join(refusal.split())
         _write(self._folder + b"/begun", line.encode("utf-8", "surrogateescape"))
@@ -121,8 +123,7 @@ class Pipes:
     def _prepare(self, run: Run, claim: bytes) -> list[int]:
         """Be what the wrapper's own child is when it executes the program."""
         os.setsid()
-        for one, disposition in self._dispositions:
-            _signal.signal(one, disposition)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, self._deaf)
         try:
             os.chdir(run.cwd)
             names = (b"stdout.txt", b"stderr.txt")
