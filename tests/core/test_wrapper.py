@@ -561,7 +561,9 @@ def test_who_is_told_a_moment_after_its_program_was_cancelled_as_well(attempt: A
     process.terminate()
     process.communicate(timeout=50)
     assert (event := attempt.end()) is not None
-    assert (event.code, event.reason) == (143, "cancelled")
+    assert event.reason == "cancelled"
+    # bash loses the status of what ends as a signal comes; it is unknown then, and nothing else.
+    assert event.code == 143 or (attempt.shell[0] == "bash" and event.code is None)
 
 
 def test_what_a_run_leaves_that_was_over_at_once_ends(attempt: Attempt) -> None:

@@ -190,7 +190,8 @@ def parse_line(line: str) -> Event | None:
         )
     except ValueError:
         return None
-    return None if event.word == "end" and event.code is None else event
+    unknown = event.code is None and event.reason is None
+    return None if event.word == "end" and unknown else event
 
 
 def parse_look(text: str) -> Event | State | None:

@@ -352,7 +352,7 @@ mr_listen() {
         while :; do
             mr_hear
             case $mr_word in
-            end) break ;;
+            end | heard) break ;; # heard by one whose own end was lost
             ended | lost) # who would say how it ends is gone as well, or is not
                 while mr_started "$mr_child"; do sleep 1; done
                 mr_last_word 1 nothing
@@ -398,7 +398,11 @@ mr_await() {
         # child.
         wait "$mr_waited" 2>/dev/null
         mr_again=$?
-        [ "$mr_again" = 127 ] || mr_code=$mr_again
+        case $mr_again in
+        127) ;;
+        -*) mr_code=- ;; # bash has lost it: it ended as a signal came, see wait_for in bash 5.2
+        *) mr_code=$mr_again ;;
+        esac
         [ -n "$mr_warmed" ] || break
         if [ "$mr_code" = 0 ]; then
             until mr_hear && [ "$mr_word" = heard ]; do :; done
@@ -418,6 +422,7 @@ mr_conclude() {
     mr_reason=-
     [ ! -r "$mr_claim/ending" ] || read -r mr_reason <"$mr_claim/ending"
     [ ! -e "$mr_claim/unfit" ] || mr_reason=submit
+    [ "$mr_code$mr_reason" != -- ] || mr_reason=lost
     mr_user=0m0s mr_system=0m0s
     { read -r mr_rest && read -r mr_user mr_system; } <"$mr_claim/exit.part"
     for mr_one in "$mr_user" "$mr_system"; do # such as 1m2.34s
