@@ -21,7 +21,7 @@ from multirun_core._model.run import STDERR, STDOUT, ExitStatus, Run
 from multirun_core._runners.cpus import usable_cpus
 from multirun_core._runners.resources import Machine, Pool, Share
 from multirun_core._runners.task import TaskRunner
-from multirun_core._runners.warm import Warming, check_preload
+from multirun_core._runners.warm import Hint, Warming, check_preload
 from multirun_core.errors import SubmitError, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ParallelLocalRunner(TaskRunner):
         gpus: Sequence[int | str] | None = None,
         memory_per_run: int | str | None = None,
         memory_limit: bool = False,
-        warm: bool = False,
+        warm: bool | None = None,
         preload: Sequence[str] = (),
     ) -> None:
         """Set the limits.
@@ -102,7 +102,8 @@ class ParallelLocalRunner(TaskRunner):
                 was free at first is not promised to others.
             memory_limit: let no process of a run allocate more memory than that.
             warm: fork runs that are a Python script or `-m module` from an interpreter that has
-                imported what they import at their top, instead of starting Python for each.
+                imported what they import at their top, instead of starting Python for each; None
+                does not, and says at the end of a sweep where it would have paid.
             preload: the modules to import for that, instead; says warm=True as well.
         """
         if isinstance(max_parallel, str) and max_parallel != "auto":
@@ -143,6 +144,7 @@ class ParallelLocalRunner(TaskRunner):
         self._pool: Pool | None = None
         names = check_preload(preload)
         self._warming = Warming(names) if warm or names is not None else None
+        self._hint = Hint() if warm is None and names is None else None
 
     async def open(self) -> None:
         """Start the launcher, the small process that is parent of all runs.
@@ -172,6 +174,10 @@ class ParallelLocalRunner(TaskRunner):
         launcher, self._launcher = self._launcher, None
         if launcher is not None:
             await launcher.close()
+
+    def remarks(self) -> list[str]:
+        """Return a hint at warm Python where it would have paid."""
+        return [] if self._hint is None else self._hint.remarks()
 
     def hurry(self) -> None:
         """Kill all runs now."""
@@ -219,7 +225,7 @@ class ParallelLocalRunner(TaskRunner):
             confined["warm"] = await self._warming.place(self._launcher, run.cmd, cwd, variables)
         self.begin(run)
         env = {**run.environment, **variables}
-        return await self._launcher.run(
+        end = await self._launcher.run(
             run.cmd,
             cwd,
             env,
@@ -229,6 +235,9 @@ class ParallelLocalRunner(TaskRunner):
             grace=limits.grace,
             **confined,
         )
+        if self._hint is not None:
+            self._hint.note(self._launcher, run.cmd, env, end)
+        return end
 
     def _variables(self, needs: Resources, share: Share) -> dict[str, str]:
         variables = {} if needs.cpus is None else thread_variables(needs.cpus)

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from multirun_core._model.environment import RUN_VARIABLES
 from multirun_core._runners.launcher.client import Launcher
+from multirun_core._runners.pace import Pace
 from multirun_core.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from multirun_core._model.run import ExitStatus
     from multirun_core._runners.launcher.threads import ThreadLauncher
 
 _log = logging.getLogger("multirun.runner")
@@ -30,6 +32,10 @@ _FLAGS = re.compile(r"-[bBdEIOPqRsSu]+\Z")
 _X_OPTIONS = re.compile(r"(utf8|dev|faulthandler|no_debug_ranges|int_max_str_digits)(=|\Z)")
 # With these, an interpreter does something before or after the script.
 _UNFIT = ("PYTHONINSPECT", "PYTHONVERBOSE", "PYTHONPROFILEIMPORTTIME", "PYTHONDUMPREFS")
+# Python starts within 0.03 s, with what is usually imported within half a second; what runs longer
+# gains little, and of fewer runs nobody waits for the end.
+_WORTH_SECONDS = 0.5
+_WORTH_RUNS = 20
 _MOST = 16
 _MOST_TRIES = 3
 # What is imported may be large, and its file system slow.
@@ -84,6 +90,41 @@ def fits(own: Mapping[str, str], base: Mapping[str, str] | None = None) -> bool:
     return not any(value(name) for name in _UNFIT) and (
         not folders or all(one.startswith("/") for one in folders.split(os.pathsep))
     )
+
+
+class Hint:
+    """Looks for short runs of Python, where nobody has said whether they shall be warm."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._pace = Pace()
+
+    def note(
+        self,
+        launcher: Launcher | ThreadLauncher,
+        cmd: Sequence[str],
+        env: Mapping[str, str],
+        end: ExitStatus,
+    ) -> None:
+        """Take note of a run that has ended, if it is of a kind that can be forked."""
+        at = script_at(cmd) if end.ok and isinstance(launcher, Launcher) else None
+        if at is None or cmd[at] == "-c" or not fits(env, os.environ):
+            return
+        if end.started is not None and end.ended is not None:
+            self._count += 1
+            self._pace.add(end.ended - end.started)
+
+    def remarks(self) -> list[str]:
+        """Return what to say at the end of a sweep, and forget its runs."""
+        count, median = self._count, self._pace.median
+        self._count, self._pace = 0, Pace()
+        if count < _WORTH_RUNS or median is None or median >= _WORTH_SECONDS:
+            return []
+        return [
+            f"half of the {count} runs of Python took less than {median:.2g} s, much of it for its "
+            "start: warm=True (-R warm=true) starts it once, warm=False leaves this line out; see "
+            "'Start many short Python runs faster' in the documentation"
+        ]
 
 
 class Warming:
