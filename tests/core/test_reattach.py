@@ -303,6 +303,33 @@ class Ending(Detached):
             raise
 
 
+class SlowToOpen(Ending):
+    async def open(self) -> None:
+        assert self.root is not None
+        while list(self.root.glob("journal/cancel-*")):
+            await asyncio.sleep(0.01)
+
+
+def test_a_run_of_an_earlier_driver_that_is_cancelled_before_it_is_found_is_ended(
+    root: Path,
+) -> None:
+    (root / "journal" / "cancel-1.json").write_text('{"runs": [0]}')
+    others = threading.Timer(1.0, (root / "go").touch)
+
+    async def carried_on() -> Sweep:
+        sweep = sweeping(calling(root, SlowToOpen(max_parallel=2)))
+        while not any(event["event"] == "end" for event in events(root)):
+            await asyncio.sleep(0.01)
+        others.start()
+        return await sweep
+
+    sweep = asyncio.run(carried_on())
+    assert [(run.status, run.reason) for run in sweep.runs] == [
+        ("failure", "cancelled"), ("success", None), ("success", None)
+    ]  # fmt: skip
+    assert marks(root) == ["1\n"] * 3
+
+
 class Failing(Ending):
     """Loses its backend when its third run begins."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,8 @@ FEW_OR_MANY = {"main": "MaxNodes=UNLIMITED MinNodes=0", "short": "MaxNodes=2 Min
         ({"nodes": 1, "partition": "gpu"}, "nodes is 1, but partition 'gpu' gives a job no fewer "
          "than 2 (MinNodes); give more nodes, leave nodes out, or give another partition"),
         ({"nodes": "1-1", "partition": "gpu"}, "no fewer than 2"),
+        ({"gpus": 1, "partition": "gpu"}, "the GPUs of a run are on one node, but partition 'gpu' "
+         "gives a job no fewer than 2 (MinNodes); give as many nodes, or another partition"),
     ],
 )  # fmt: skip
 def test_more_or_fewer_nodes_than_a_partition_gives_a_job_are_refused(
@@ -285,11 +288,22 @@ def test_more_or_fewer_nodes_than_a_partition_gives_a_job_are_refused(
         {"nodes": "1-", "partition": "gpu"},
         {"nodes": "2-3", "partition": "gpu"},
         {"nodes": 3, "partition": "gpu,short"},
+        {"gpus": 1, "partition": "gpu", "constraint": "[rack1*2&rack2*1]"},
         {"nodes": "what", "partition": "gpu"},
     ],
 )
 def test_as_many_nodes_as_a_partition_gives_a_job_pass(options: dict[str, Any]) -> None:
     check(JobOptions(**options), with_defaults(**FEW_OR_MANY))
+
+
+def test_nodes_that_are_not_shown_may_have_more() -> None:
+    """Such as cloud nodes that are off."""
+    (main, *_) = there = with_defaults(main="TotalNodes=2").partitions
+    shown = sum(one.count for one in main.nodes)
+    for size, refused in ((shown, True), (shown + 1, False), (None, True)):
+        limits = Limits(partitions=(replace(main, size=size), *there[1:]))
+        with pytest.raises(UsageError) if refused else nullcontext():
+            check(JobOptions(cpus_per_task=10_000, partition=main.name), limits)
 
 
 def test_a_qos_may_let_jobs_have_more_or_fewer_nodes() -> None:

@@ -75,6 +75,14 @@ def test_tasks_of_an_array(config: str, size: int | None) -> None:
     assert Answers(config=config).limits(JobOptions()).array_size == size
 
 
+def test_flags_of_qos_that_nobody_tells_may_be_set() -> None:
+    answers = real_answers()
+    answers.qos = ""
+    assert answers.limits(JobOptions()).overrides == set(limits.OVERRIDING)
+    answers.config = answers.config.replace("accounting_storage/slurmdbd", "(null)")
+    assert not answers.limits(JobOptions()).overrides
+
+
 def test_limits_of_account_and_qos() -> None:
     answers = Answers(
         associations="physics||normal,high|normal|100|\nchemistry|||low|20|50\n",
@@ -132,6 +140,10 @@ def test_no_job_at_all_is_allowed_where_each_account_says_so(rows: str, submit: 
         ("gpu:a100:2,gpu:v100:1,shard:9", 3),
         ("craynetwork:4", 0),
         ("gpu:(null):4(S:0)", 4),
+        ("gpu:a100", 1),
+        ("gpu", 1),
+        ("gpu:3090:no_consume:4,shard:8", 4),
+        ("gpu:a100:2(IDX:0,1),gpu:v100:1", 3),
     ],
 )
 def test_gpus_of_nodes(gres: str, gpus: int) -> None:

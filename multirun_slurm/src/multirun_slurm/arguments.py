@@ -49,6 +49,7 @@ def on_one_node(options: JobOptions) -> JobOptions:
     asked = effective(options)
     given = options.nodelist or ""
     several = len(given) > 1 if not isinstance(given, str) else re.search(r"[,\[/]", given)
+    several = several or "*" in (asked.constraint or "")  # such as [rack1*2&rack2*1]
     spread = any(_SPREAD.match(argument) for argument in options.sbatch_args)
     if not asked.gpus or asked.nodes or (asked.ntasks or 1) > 1 or several or spread:
         return options

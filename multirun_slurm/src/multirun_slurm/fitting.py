@@ -69,13 +69,14 @@ def why_never(
     if there and unknown:
         return f"there is no partition {unknown[0]!r}; there are: {', '.join(sorted(there))}"
     asked, default_counts = effective(on_one_node(options)), leaves_memory(options)
+    pinned = asked.nodes is not None and effective(options).nodes is None
 
     def lacks(one: Partition) -> str | None:
         if not default_counts:
             one = replace(one, mem_per_cpu=0, mem_per_node=0)
         return (
             ("PartitionTimeLimit" not in limits.overrides and _lacks_time(asked, one, time))
-            or _lacks_nodes(asked, one, limits.overrides)
+            or _lacks_nodes(asked, one, limits.overrides, pinned=pinned)
             or _lacks_room(asked, one)
         )
 
@@ -190,7 +191,7 @@ def _lacks_time(options: JobOptions, partition: Partition, time: str) -> str | N
 
 
 def _lacks_nodes(
-    options: JobOptions, partition: Partition, overrides: Collection[str]
+    options: JobOptions, partition: Partition, overrides: Collection[str], *, pinned: bool
 ) -> str | None:
     """Return why a partition never gives so many, or so few, nodes to a job; None where it does.
 
@@ -209,6 +210,11 @@ def _lacks_nodes(
     if highest is not None and wanted > highest and "PartitionMaxNodes" not in overrides:
         return f"{asked} no more than {highest} (MaxNodes); give fewer nodes or another partition"
     if most is not None and most < lowest and "PartitionMinNodes" not in overrides:
+        if pinned:
+            return (
+                f"the GPUs of a run are on one node, but partition {partition.name!r} gives a job "
+                f"no fewer than {lowest} (MinNodes); give as many nodes, or another partition"
+            )
         return (
             f"{asked} no fewer than {lowest} (MinNodes); give more nodes, leave nodes out, or give "
             "another partition"
@@ -219,7 +225,8 @@ def _lacks_nodes(
 def _lacks_room(options: JobOptions, partition: Partition) -> str | None:
     """Return what a partition's nodes can never give to a job; None where they can."""
     nodes = partition.usable
-    if not nodes:
+    hidden = (partition.size or 0) > sum(one.count for one in partition.nodes)  # cloud nodes, off
+    if not nodes or hidden:
         return None
     cpus, memory = _node_share(options, partition)
     most = max(one.cpus for one in nodes)

@@ -23,6 +23,8 @@ DEFAULTS = ("scontrol", "--all", "--oneliner", "show", "partition")
 WHO = ("id", "-un")
 MINE = plain("squeue", "--me", "--noheader", "--array", "-o", "%i")
 ALL = plain("squeue", "--noheader", "--array", "--states=all", "-o", "%i")
+OVERRIDING = ("PartitionTimeLimit", "PartitionMaxNodes", "PartitionMinNodes")
+"""Flags of qos by which a limit of partitions does not count."""
 QOS = ("sacctmgr", "-nP", "show", "qos", "format=Name,Flags,MaxSubmitPU,MaxSubmitPA,GrpSubmit")
 
 _PARTITION_COLUMNS = ("name", "minutes", "cpus", "memory", "nodes", "gres")
@@ -180,14 +182,18 @@ class Answers:
         """
         config = parse_config(self.config)
         qos = parse_table(self.qos, _QOS_COLUMNS)
+        accounting = config.get("AccountingStorageType") == "accounting_storage/slurmdbd"
+        flags = {flag for row in qos for flag in row["flags"].split(",") if flag}
+        if accounting and not self.qos.strip():  # nobody has told, and each may be set
+            flags = set(OVERRIDING)
         return Limits(
             array_size=_array_size(config),
             job_count=_number(config.get("MaxJobCount", "")),
             min_job_age=_number(config.get("MinJobAge", "").partition(" ")[0]),
             submit=self._submit(options, qos),
-            accounting=config.get("AccountingStorageType") == "accounting_storage/slurmdbd",
+            accounting=accounting,
             partitions=tuple(self._partitions(config)),
-            overrides=frozenset(flag for row in qos for flag in row["flags"].split(",") if flag),
+            overrides=frozenset(flags),
         )
 
     def _partitions(self, config: Mapping[str, str]) -> Iterator[Partition]:
@@ -252,9 +258,11 @@ def read_partitions(printed: str) -> tuple[Partition, ...]:
 
 
 def gpus_of(gres: str) -> int:
-    """Return how many GPUs are in such as `gpu:a100:4(S:0-1),shard:8`."""
-    kind = r"(?::\(null\)|:[^:,(]+)?"
-    return sum(map(int, re.findall(rf"(?:^|,)gpu{kind}:(\d{{1,6}})", gres, re.ASCII)))
+    """Return how many GPUs are in such as `gpu:a100:4(S:0-1),shard:8`; no number says one."""
+    parts = [one.split(":") for one in re.sub(r"\([^)]*\)", "", gres).split(",")]
+    amounts = [words[1:] for words in parts if words[0] == "gpu"]
+    numbers = [[int(one) for one in words if re.fullmatch(r"[0-9]{1,6}", one)] for words in amounts]
+    return sum(found[-1] if found else 1 for found in numbers)
 
 
 def _joined(before: tuple[Nodes, ...], nodes: Nodes) -> tuple[Nodes, ...]:

@@ -107,7 +107,8 @@ class SlurmRunner(SchedulerRunner):
             )
         if self.max_jobs is None and self.cluster.room is not None:
             self.max_jobs = max(1, self.cluster.room)
-        if self.options.per_run is None:
+        # Jobs that are out, and go on, may ask for what could not start any more.
+        if self.options.per_run is None and not self._has_jobs():
             fitting.check(self.options.job, self.cluster, self._default_partition)
 
     async def send_driver(self, env: Mapping[str, str]) -> bool:

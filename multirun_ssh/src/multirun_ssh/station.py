@@ -206,7 +206,10 @@ class Station:
                     self._leaving = None
         except (TransportError, TimeoutError) as error:
             why = str(error) or "it took too long"
-        if why:
+        if why and self.settings.keep:
+            told = "%s: its warm interpreter could not be ended, and ends by itself soon: %s"
+            _log.warning(told, self.name, why)
+        elif why:
             _log.warning("%s: %s could not be removed: %s", self.name, self.mirror.base, why)
 
     # For its duties.

@@ -105,7 +105,7 @@ def await_cancelled(
             if waited > within:
                 raise BackendError(
                     f"{path}: {asked.process} was asked to cancel {what} {within:g} s ago, and not "
-                    "all have ended yet. It goes on with that: see multirun status, or ask again "
+                    "all have ended yet. See multirun status whether they do, or ask again "
                     "(--wait SECONDS waits longer)"
                 )
             if waited > _TELL_SECONDS and not told:

@@ -191,13 +191,15 @@ class Driver(Recorder):
             if self._stopped:
                 break
             if run.index in self._cancelled and not self._may_live(run):
-                self._skip_cancelled()
+                self._skip([] if run.done else [run], "cancelled")
                 room.release()
                 continue
             self._runner.submit(run)
             if run.task is not None:
                 self._live.add(run)
                 run.task.add_done_callback(partial(self._ended, run, room))
+                if run.index in self._cancelled:  # it may live; before its first step it is deaf
+                    asyncio.get_running_loop().call_soon(run.task.cancel)
 
     def _skip_cancelled(self) -> None:
         """Skip runs that were cancelled one by one, and have not been handed over."""
