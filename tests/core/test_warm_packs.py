@@ -6,6 +6,7 @@ import asyncio
 import logging
 import marshal
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -305,7 +306,7 @@ def test_an_interpreter_that_does_not_answer_is_asked_no_more(pack: Pack) -> Non
     wait_until(lambda: here(first) and process(goes).exists())
     oldest = min(pack.interpreters())
     os.kill(oldest, signal.SIGSTOP)
-    fill(Path(f"/proc/{oldest}/cmdline").read_bytes().split(b"\0")[-3] + b"/orders")
+    fill(pipes_of(oldest) / "orders")
     (goes.directory / "go").touch()
     wait_until(lambda: all((one.directory / ".multirun/claim-1/exit").exists() for one in others))
     assert oldest not in pack.interpreters()
@@ -316,7 +317,12 @@ def test_an_interpreter_that_does_not_answer_is_asked_no_more(pack: Pack) -> Non
     assert pack.log().count("warm\tit does not answer") == 1
 
 
-def fill(pipe: bytes) -> None:
+def pipes_of(pid: int) -> Path:
+    """Return the directory of pipes of an interpreter, or of a fork of it."""
+    return Path(os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-3]))
+
+
+def fill(pipe: Path) -> None:
     fd = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
     try:
         while True:
@@ -328,17 +334,49 @@ def fill(pipe: bytes) -> None:
 def test_who_keeps_a_run_is_killed_and_all_others(pack: Pack) -> None:
     """Nobody knows then how the run ends, so it has not succeeded."""
     wait = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)"
-    alone, kept = pack.add(script="open('here', 'w')\n" + wait), pack.add(script=FORKED)
+    alone = pack.add(script="open('here', 'w')\n" + wait)
+    words = "open(f'/proc/{os.getppid()}/cmdline').read().split(chr(0))"
+    kept = pack.add(script=f"{FORKED}\nprint(os.path.exists({words}[-3] + '/late'))")
     pack.slots = 1
     job = pack.start()
     wait_until(lambda: here(alone) and process(alone).exists())
     keeper = keeper_of(alone)
+    (pipes_of(keeper) / "late").write_text("1\n")  # until the next order is read
     os.kill(keeper, signal.SIGKILL)
     wait_until(lambda: keeper not in pack.interpreters())
     (alone.directory / "go").touch()
     job.wait(60)
     assert ended(alone).code == -9
-    assert (ended(kept).code, printed(kept)) == (0, "True\n")
+    assert (ended(kept).code, printed(kept)) == (0, "True\nFalse\n")
+
+
+def test_a_job_does_not_wait_for_a_run_whose_wrapper_was_killed(pack: Pack) -> None:
+    """Who listens to that run hears what is said in its slot, so that no other is forked there."""
+    orphan, after = pack.add(script=STAY), pack.add(script=FORKED)
+    pack.slots = 1
+    job = pack.start()
+    wait_until(lambda: here(orphan) and process(orphan).exists())
+    who = wait_until(lambda: re.fullmatch(r"(.*\t){7}\.\n", process(orphan).read_text()))[0].split()
+    os.kill(int(who[2]), signal.SIGKILL)
+    job.wait(20)
+    os.kill(int(who[4]), signal.SIGKILL)
+    assert (ended(after).code, printed(after)) == (0, "False\n")
+
+
+def test_a_handler_of_c_from_before_python_does_no_harm(tmp_path: Path) -> None:
+    text = (
+        "#include <signal.h>\nstatic void handle(int number) {}\n"
+        "__attribute__((constructor)) static void set(void) { signal(SIGCHLD, handle); }\n"
+    )
+    (tmp_path / "set.c").write_text(text)
+    library = tmp_path / "set.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "set.c"], check=True)
+    pack = Pack(tmp_path / "here")
+    work = pack.add(script=FORKED)
+    pack.add()
+    pack.env["LD_PRELOAD"] = str(library)
+    pack.start().wait(60)
+    assert (ended(work).code, printed(work)) == (0, "True\n")
 
 
 def process(work: Work) -> Path:

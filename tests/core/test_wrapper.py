@@ -347,6 +347,141 @@ exec {shutil.which("date")} "$@"
     assert attempt.say("look") == "claimed"
 
 
+class Asked:
+    """What stands for a warm interpreter: the test hears what it is asked, and answers."""
+
+    def __init__(self, attempt: Attempt, home: Path) -> None:
+        self.attempt = attempt
+        attempt.home = home / "ru n"  # without the newline, for which nobody is asked
+        self.claim = attempt.home / ".multirun/claim-1"
+        self.folder = home / "warm"
+        self.folder.mkdir()
+        for name in ("orders", "said-0"):
+            os.mkfifo(self.folder / name)
+
+    def start(self, *cmd: str) -> subprocess.Popen[bytes]:
+        self.attempt.order(*cmd, warm=b"it")
+        pipes = 'exec 7<>"$1/said-0" 8<>"$1/orders"; shift; exec "$@"'
+        words = ["sh", "-c", pipes, "sh", self.folder, *self.attempt.shell, SCRIPT, "run"]
+        env = os.environ | {"MULTIRUN_WARM": str(self.folder), "MULTIRUN_SLOT": "0"}
+        process = subprocess.Popen(
+            [*words, self.attempt.home, "1"], env=env, stderr=subprocess.DEVNULL
+        )
+        self.attempt.started.append(process)
+        return process
+
+    def answer(self, what: str) -> None:
+        (self.folder / "said-0").write_text(f"{self.attempt.token} {what}\n")
+
+
+def test_a_run_that_is_ended_while_it_waits_for_a_fork_is_not_over_before_it_gives_up(
+    attempt: Attempt, tmp_path: Path
+) -> None:
+    asked = Asked(attempt, tmp_path)
+    process = asked.start("touch", "begun")
+    wait_until((asked.claim / "asked").exists)
+    assert attempt.say("look") == "begins"
+    words = [*attempt.shell, SCRIPT, "end", attempt.home, "1", "0.1", "cancelled"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as ending:
+        with pytest.raises(subprocess.TimeoutExpired):
+            ending.wait(2.5)
+        asked.answer("no")
+        said, _ = ending.communicate(timeout=50)
+    assert parse_look(said) == "claimed"
+    process.communicate(timeout=50)
+    assert process.returncode == 3
+    assert not (attempt.home / "begun").exists()
+    assert attempt.say("look") == "claimed"
+
+
+def test_a_fork_that_comes_after_the_end_was_asked_for_is_ended(
+    attempt: Attempt, tmp_path: Path
+) -> None:
+    asked = Asked(attempt, tmp_path)
+    process = asked.start("true")
+    wait_until((asked.claim / "asked").exists)
+    (asked.claim / "ending").write_text("cancelled\n")
+    (asked.claim / "asked").unlink()
+    env = os.environ | {"MULTIRUN_TOKEN": attempt.token}
+    child = subprocess.Popen(["sleep", "300"], env=env, start_new_session=True)
+    attempt.started.append(child)
+    asked.answer(f"pid {child.pid}")
+    assert child.wait(20) == -signal.SIGTERM
+    asked.answer("end 143 0")
+    process.communicate(timeout=50)
+    event = attempt.end()
+    assert event is not None
+    assert (event.code, event.reason) == (143, "cancelled")
+
+
+WHERE = ("hostname", "random/boot_id")
+
+
+def test_what_was_asked_for_by_one_that_is_no_more_is_not_forked_once_it_is_ended(
+    attempt: Attempt, tmp_path: Path
+) -> None:
+    asked = Asked(attempt, tmp_path)
+    attempt.order("true")
+    asked.claim.mkdir()
+    host, boot = (Path("/proc/sys/kernel", name).read_text().strip() for name in WHERE)
+    (asked.claim / "claimant").write_text(f"{host}\t{boot}\t{os.getpid()}\t1\t.\n")
+    (asked.claim / "asked").touch()
+    assert attempt.say("look") == "claimed"
+    assert attempt.say("end", "0.1", "cancelled") == "claimed"
+    assert not (asked.claim / "asked").exists()
+
+
+def test_only_an_interpreter_that_is_stuck_is_given_up(attempt: Attempt, tmp_path: Path) -> None:
+    asked = Asked(attempt, tmp_path)
+    late = asked.folder / "late"
+
+    def serve() -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-c", "import time; time.sleep(300)", asked.folder, "it"]
+        process = subprocess.Popen(words)
+        attempt.started.append(process)
+        (asked.folder / "pid").write_text(f"{process.pid}\n")
+        (asked.folder / "ended").unlink(missing_ok=True)
+        late.unlink(missing_ok=True)
+        return process
+
+    def given_up() -> bool:
+        process = asked.start("true")
+        wait_until((asked.claim / "asked").exists)
+        asked.answer("late")
+        process.communicate(timeout=50)
+        event = attempt.end()
+        assert event is not None
+        assert event.code == 0
+        shutil.rmtree(attempt.home)
+        return (asked.folder / "ended").exists()
+
+    slow = serve()
+    assert not given_up()
+    since = late.read_text()
+    assert not given_up()
+    assert late.read_text() == since
+    late.write_text(f"{int(since) - 6000}\n")
+    assert given_up()
+    assert slow.wait(20) == -signal.SIGKILL
+    stopped = serve()
+    stopped.send_signal(signal.SIGSTOP)
+    wait_until(lambda: Path(f"/proc/{stopped.pid}/stat").read_text().rpartition(") ")[2][0] == "T")
+    assert given_up()
+    assert stopped.wait(20) == -signal.SIGKILL
+    assert attempt.log.read_text().count("it does not answer") == 2
+
+
+def test_nobody_is_asked_where_a_link_leads(attempt: Attempt, tmp_path: Path) -> None:
+    asked = Asked(attempt, tmp_path)
+    asked.folder.rename(tmp_path / "other")
+    asked.folder.symlink_to("other")
+    asked.start("true").communicate(timeout=50)
+    event = attempt.end()
+    assert event is not None
+    assert event.code == 0
+    assert not (asked.claim / "claimant").exists()
+
+
 def test_an_end_that_came_is_not_changed_by_ending_it(attempt: Attempt) -> None:
     event = attempt.order("true").run()
     assert attempt.say("end", "1", "cancelled") == event

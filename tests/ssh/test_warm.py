@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -14,6 +16,9 @@ from typing import Any
 
 import pytest
 from far_sweeps import Going, Marks, forget_sweeps, going, runner, sweeps_left
+from multirun_core._staging.orders import read_end, write_order
+from multirun_core._transport.wrapper import Order
+from multirun_ssh.luggage import luggage
 from ssh_bed import SSHBed
 from ssh_host import USER, Host
 from test_busybox import small as small
@@ -174,6 +179,25 @@ def test_what_it_is_asked_by_is_private(tmp_path: Path, bed: SSHBed, host: Host)
     assert how(marks) == ["True"] * 3
     assert not interpreters(host)
     assert list(place(host, bed).iterdir()) == []
+
+
+def test_pipes_that_somebody_has_planted_are_not_used(tmp_path: Path) -> None:
+    for name, text in luggage(warm=True).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(text)
+    (tmp_path / "other").mkdir()
+    os.mkfifo(tmp_path / "other" / "orders")
+    (tmp_path / "other" / "held").touch()
+    pipes, folder, run = tmp_path / "pipes", tmp_path / "runs", tmp_path / "run"
+    pipes.symlink_to("other")
+    folder.mkdir()
+    run.mkdir()
+    write_order(run, Order(cmd=["true"], attempt=1, token="t", warm=b"it"))
+    words = ["sh", tmp_path / "far.sh", "start", folder, pipes, "run", run, "1", "t"]
+    done = subprocess.run(words, capture_output=True, check=True)
+    assert done.stdout == b"cold\n"
+    until(lambda: read_end(run, 1))
+    assert not (tmp_path / "other" / "said-t").exists()
 
 
 def test_runs_in_a_shared_file_system_are_forked(script: Path, bed: SSHBed, host: Host) -> None:

@@ -79,6 +79,9 @@ class Audit:
             job.doubts, job.state = 0, "sent"
             job.seen.set()
             return None
+        if said == "begins":
+            job.doubts, job.state = 0, "sent"
+            return None
         if said in ("unclaimed", "absent") and job.state == "sending":
             return self._send_anew(job)
         job.state = "sent"

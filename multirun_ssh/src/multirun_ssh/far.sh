@@ -40,6 +40,10 @@ tell() {
     printf '%s\t%s\n' "$place" "$said"
 }
 
+# Whether the directory $1 is this user's own, and no link that somebody has put there.
+# shellcheck disable=SC3067 # -O: in dash, bash and busybox
+own() { [ -O "$1" ] && [ ! -L "$1" ]; }
+
 nap() { sleep 0.05 2>/dev/null || { sleep 1 && tries=$((tries + 19)); }; }
 
 # Set idle to how long the lease $1 was seen untouched, every five seconds; $2 is when it was last.
@@ -59,14 +63,14 @@ pipes_for() {
         shift 4
     done
     [ -n "$names" ] || return 0
-    [ -e "$pipes/held" ] && [ ! -e "$pipes/ended" ] || return 1
+    own "$pipes" && [ -e "$pipes/held" ] && [ ! -e "$pipes/ended" ] || return 1
     # shellcheck disable=SC2086 # one word for each
     (cd "$pipes" && mkfifo $names) 2>/dev/null || : # there already, where a run is sent anew
 }
 
 # Start the run $1, attempt $2, with the slot $3.
 start() {
-    if [ -p "$pipes/said-$3" ] && [ -p "$pipes/orders" ]; then
+    if own "$pipes" && [ -p "$pipes/said-$3" ] && [ -p "$pipes/orders" ]; then
         MULTIRUN_WARM=$pipes MULTIRUN_SLOT=$3 \
             setsid sh "$here/wrapper.sh" run "$1" "$2" 7<>"$pipes/said-$3" 8<>"$pipes/orders" \
             </dev/null >/dev/null 2>&1 &
@@ -127,8 +131,7 @@ cool() {
     [ -r "$1/pipes" ] || return 0
     while IFS= read -r pipes; do
         tries=0
-        # shellcheck disable=SC3067 # -O: in dash, bash and busybox
-        while [ -O "$pipes" ]; do
+        while own "$pipes"; do
             read -r pid <"$pipes/pid" &&
                 tr '\000' '\n' <"/proc/$pid/cmdline" | grep -qxF -- "$pipes" && kill -KILL "$pid"
             [ "$tries" -lt $(($2 * 20)) ] || break # where runs go on, it is held by them

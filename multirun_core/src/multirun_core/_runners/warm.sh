@@ -8,8 +8,9 @@
 # answer by; mr_stop, which is not empty once all is over.
 #
 # In mr_pipes, a directory on this machine: `orders`, `said-SLOT` and `begun`, named pipes; `ended`,
-# once it has ended, or is to be asked no more; `pid`, its process; `holder`, one that holds `orders`
-# for somebody, and is ended with it; `out` and `err`, which it writes when it imports.
+# once it has ended, or is to be asked no more; `late`, since when, in centiseconds since boot, it
+# has read no order though somebody waits; `pid`, its process; `holder`, one that holds `orders` for
+# somebody, and is ended with it; `out` and `err`, which it writes when it imports.
 
 mr_warm='' mr_keeper=''
 
@@ -100,12 +101,12 @@ mr_use() {
 # Wait until it has ended, and nobody holds its pipes any more; remove them.
 mr_outlive() {
     while [ -n "$mr_keeper" ] && kill -0 "$mr_keeper" 2>/dev/null; do
-        wait "$mr_keeper"
+        wait "$mr_keeper" 2>/dev/null
     done
     rm -rf "$mr_pipes"
 }
 
-# End it.
+# End it. Who still holds its pipes after two seconds listens to a run whose wrapper was killed.
 mr_cool() {
     exec 8<&-
     mr_served=''
@@ -114,5 +115,11 @@ mr_cool() {
     done
     [ ! -s "$mr_pipes/pid" ] || read -r mr_served <"$mr_pipes/pid"
     [ -z "$mr_served" ] || kill -KILL "$mr_served" 2>/dev/null
+    mr_tries=0
+    while [ "$mr_tries" -lt 100 ] && [ -n "$mr_keeper" ] && kill -0 "$mr_keeper" 2>/dev/null; do
+        sleep 0.02 2>/dev/null || { sleep 1 && mr_tries=$((mr_tries + 49)); }
+        mr_tries=$((mr_tries + 1))
+    done
+    [ -z "$mr_keeper" ] || kill -KILL "$mr_keeper" 2>/dev/null
     mr_outlive
 }

@@ -23,14 +23,15 @@ CLAIM = f"{PRIVATE}/claim-"
 EXIT = "exit"  # in a claim
 
 State: TypeAlias = Literal[
-    "unclaimed", "claimed", "alive", "orphan", "gone", "prevented", "elsewhere"
+    "unclaimed", "claimed", "begins", "alive", "orphan", "gone", "prevented", "elsewhere"
 ]
 """What `look` and `end` say of an attempt that has not written its end.
 
 "unclaimed": nobody has begun it. "claimed": its claimant has not yet said who it is, or died
-before it could. "alive": it goes on, and will write its end. "orphan": the program goes on, but
-nobody is left to write its end. "gone": it does not live and left no end. "prevented": nobody had
-begun it, and nobody will. "elsewhere": another host claimed it, so that nobody here can tell.
+before it could. "begins": its claimant lives and waits for a fork, so that it may yet begin.
+"alive": it goes on, and will write its end. "orphan": the program goes on, but nobody is left to
+write its end. "gone": it does not live and left no end. "prevented": nobody had begun it, and
+nobody will. "elsewhere": another host claimed it, so that nobody here can tell.
 """
 _STATES: dict[str, State] = {state: state for state in get_args(State)}
 

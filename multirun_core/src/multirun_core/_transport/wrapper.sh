@@ -7,8 +7,9 @@
 #   sh wrapper.sh end DIR ATTEMPT GRACE REASON [RESTART]  end it with all of its descendants
 #
 # DIR is absolute. In DIR/.multirun: `order`, what is to be done; `claim-ATTEMPT`, a directory whose
-# making is the claim, with `process` (who carries it out), `ending` (why it is being ended) and
-# `exit` (its end, whole as soon as it has that name).
+# making is the claim, with `claimant` (who has made it, where the run is to be forked), `process`
+# (who carries it out), `ending` (why it is being ended) and `exit` (its end, whole as soon as it has
+# that name).
 #
 # Descendants are known by their session or group, by their token in the environment, by file
 # descriptor 9, which they inherit, or by their working directory. What has left all four escapes.
@@ -80,6 +81,15 @@ mr_known() {
     [ -e "$mr_claim/process" ] && IFS=$mr_tab read -r mr_p_host mr_p_boot mr_p_wrapper \
         mr_p_wrapper_start mr_p_child mr_p_child_start mr_p_token mr_p_end <"$mr_claim/process"
     [ "$mr_p_end" = . ]
+}
+
+# Whether who has claimed it lives and waits for a fork: it will begin, or be given up.
+mr_begins() {
+    mr_p_end=
+    [ -e "$mr_claim/claimant" ] && IFS=$mr_tab read -r mr_p_host mr_p_boot mr_p_wrapper \
+        mr_p_wrapper_start mr_p_end <"$mr_claim/claimant"
+    [ "$mr_p_end" = . ] && [ "$mr_p_host" = "$mr_host" ] && [ "$mr_p_boot" = "$mr_boot" ] &&
+        mr_started "$mr_p_wrapper" && [ "$mr_start" = "$mr_p_wrapper_start" ]
 }
 
 # Whether an environment, the file $1, has no token, or is that with $2: one that is being cast off
@@ -239,20 +249,22 @@ mr_launch() {
         mr_began=$(date +%s.%N)
         case $mr_began in *[!0-9.]*) mr_began=$(date +%s) ;; esac
     fi
-    # Who ends it waits two seconds for its process, and takes it then for one that never began.
-    [ ! -e "$mr_claim/ending" ] || mr_leave 3 'it is being ended'
     mr_warmed='' mr_watchdog=''
-    if [ -n "${MULTIRUN_WARM:-}" ] && mr_fork; then
+    mr_started "$$" && mr_own_start=$mr_start
+    if [ -n "${MULTIRUN_WARM:-}" ] && [ ! -e "$mr_claim/ending" ] && mr_fork; then
         mr_warmed=1
+        [ ! -e "$mr_claim/ending" ] || mr_asked=1 # that came while it was forked
         mr_listen
     else
+        # Who ends it waits two seconds for its process, or until a fork is not waited for any more,
+        # and takes it then for one that never began.
+        [ -n "$mr_asked" ] || [ ! -e "$mr_claim/ending" ] || mr_leave 3 'it is being ended'
         setsid sh "$mr_self" inner "$mr_dir" "$mr_attempt" "$mr_restart" </dev/null \
             >"$mr_dir/stdout.txt" 2>"$mr_dir/stderr.txt" 7<&- 8<&- 9<"$mr_claim" &
         mr_child=$! mr_waited=$!
     fi
     mr_p_wrapper=$$
     [ -z "$mr_timeout" ] || mr_watch
-    mr_started "$$" && mr_own_start=$mr_start
     mr_started "$mr_child" || mr_start=0 # it has ended already
     printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t.\n' "$mr_host" "$mr_boot" "$$" "$mr_own_start" \
         "$mr_child" "$mr_start" "$mr_token" >"$mr_claim/process"
@@ -261,10 +273,13 @@ mr_launch() {
 # Have the run forked from the warm interpreter, and set mr_child to its process; false where it must
 # be started plainly. See warm.sh; 8 is open to ask by, 7 to hear what becomes of the run.
 mr_fork() {
-    [ -n "$mr_warm" ] && [ -p "$MULTIRUN_WARM/orders" ] && [ ! -e "$MULTIRUN_WARM/ended" ] &&
-        [ "${#mr_claim}" -le 900 ] || return 1
+    [ -n "$mr_warm" ] && [ "${#mr_claim}" -le 900 ] &&
+        [ -O "$MULTIRUN_WARM" ] && [ ! -L "$MULTIRUN_WARM" ] && # nobody else has put it there
+        [ -p "$MULTIRUN_WARM/orders" ] && [ ! -e "$MULTIRUN_WARM/ended" ] || return 1
     case $mr_claim in *"
 "*) return 1 ;; esac
+    printf '%s\t%s\t%s\t%s\t.\n' "$mr_host" "$mr_boot" "$$" "$mr_own_start" \
+        >"$mr_claim/claimant" || return 1
     true >"$mr_claim/asked" || return 1 # whoever removes it decides about this run
     mr_ask
     while :; do
@@ -280,7 +295,7 @@ mr_fork() {
             ;;
         ended | late)
             if rm "$mr_claim/asked" 2>/dev/null; then
-                [ "$mr_word" = ended ] || mr_dismiss
+                [ "$mr_word" = ended ] || ! mr_stuck || mr_dismiss
                 break
             fi
             # Somebody has begun to, who should say so.
@@ -311,15 +326,36 @@ mr_ask() {
     mr_asker=$!
 }
 
-# Be done with an interpreter that does not answer: nobody asks it any more, and those who wait for
-# it are told. What it has forked goes on.
+# Whether an interpreter that has not answered is not just slow: it is stopped or no more, or has
+# read no order for a minute; it removes `late` when it reads one. Sets mr_value to its process.
+mr_stuck() {
+    mr_value=
+    [ ! -r "$MULTIRUN_WARM/pid" ] || read -r mr_value <"$MULTIRUN_WARM/pid"
+    # Looked at twice: where a job was suspended, its processes go on one after another.
+    mr_stopped && sleep 1 && mr_stopped && return
+    mr_since=
+    [ ! -r "$MULTIRUN_WARM/late" ] || read -r mr_since <"$MULTIRUN_WARM/late"
+    mr_clock
+    if [ -n "$mr_since" ]; then
+        [ $((mr_now - mr_since)) -ge 6000 ]
+    else
+        echo "$mr_now" >"$MULTIRUN_WARM/late"
+        return 1
+    fi
+} 2>/dev/null
+
+mr_stopped() {
+    mr_started "${mr_value:-none}" || return 0
+    case ${mr_stat##*) } in [Tt]*) ;; *) return 1 ;; esac
+}
+
+# Be done with an interpreter, process mr_value: nobody asks it any more, and those who wait for it
+# are told. What it has forked goes on.
 mr_dismiss() {
     [ ! -e "$MULTIRUN_WARM/ended" ] || return 0
     true >"$MULTIRUN_WARM/ended"
     mr_line="warm${mr_tab}it does not answer"
     mr_tell
-    mr_value=
-    [ ! -r "$MULTIRUN_WARM/pid" ] || read -r mr_value <"$MULTIRUN_WARM/pid"
     # Another process may have its number, where the machine has been started anew.
     [ ! -r "/proc/${mr_value:-none}/cmdline" ] ||
         case "$mr_tab$(tr '\000' '\t' <"/proc/$mr_value/cmdline")" in
@@ -444,8 +480,12 @@ mr_look() {
     [ -d "$mr_claim" ] || { echo unclaimed && return; }
     for mr_round in 1 2; do # who was gone at the first look had written the end by then
         [ ! -e "$mr_claim/exit" ] || { cat "$mr_claim/exit" && return; }
-        mr_known || { echo claimed && return; }
         mr_here
+        mr_known || {
+            mr_begins && echo begins && return
+            [ "$mr_round" != 1 ] || continue
+            echo claimed && return
+        }
         [ "$mr_p_host" = "$mr_host" ] || { printf 'elsewhere\t%s\n' "$mr_p_host" && return; }
         [ "$mr_p_boot" = "$mr_boot" ] || continue
         if mr_started "$mr_p_wrapper" && [ "$mr_start" = "$mr_p_wrapper_start" ]; then
@@ -466,13 +506,16 @@ mr_end() {
     if [ ! -e "$mr_claim/exit" ] && [ ! -e "$mr_claim/ending" ]; then
         echo "$mr_reason" >"$mr_claim/ending.$$" && mv "$mr_claim/ending.$$" "$mr_claim/ending"
     fi
+    mr_here
     mr_clock && mr_until=$((mr_now + 200))
     until mr_known; do # it is being started right now, or its claimant has died right then
         mr_clock
-        [ "$mr_now" -lt "$mr_until" ] || { mr_end_unknown && return; }
+        # Who waits for a fork does so for some twenty seconds at most, see mr_fork.
+        [ "$mr_now" -lt "$mr_until" ] ||
+            { [ "$mr_now" -lt $((mr_until + 2200)) ] && mr_begins; } ||
+            { mr_end_unknown && return; }
         mr_nap
     done
-    mr_here
     [ "$mr_p_host" = "$mr_host" ] && [ "$mr_p_boot" = "$mr_boot" ] || { mr_look && return; }
     mr_session=
     if mr_started "$mr_p_child" && [ "$mr_start" = "$mr_p_child_start" ]; then
@@ -492,6 +535,8 @@ mr_end() {
 
 # End what was begun by somebody who died before it could say who it was: by its token alone.
 mr_end_unknown() {
+    # What was asked for is forked no more; where somebody has begun to, it shows itself in no time.
+    [ ! -e "$mr_claim/claimant" ] || rm "$mr_claim/asked" 2>/dev/null || sleep 1
     if [ -r "$mr_mine/order" ]; then
         mr_wanted=$mr_grace
         # shellcheck disable=SC1091

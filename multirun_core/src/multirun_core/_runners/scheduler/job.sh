@@ -64,6 +64,8 @@ mr_carry_out() {
     [ "$mr_code" -ne 3 ] || return 0
     mr_end=''
     [ ! -r "$mr_claim/exit" ] || read -r mr_end <"$mr_claim/exit"
+    # One that was killed has left somebody who would hear what is meant for the next in this slot.
+    [ -n "$mr_end" ] || [ "$mr_code" -lt 128 ] || MULTIRUN_WARM=''
     case $mr_end in end"$mr_tab"*"$mr_tab"*"$mr_tab"*"$mr_tab"0"$mr_tab"-*) ;; *) mr_failed=1 ;; esac
 }
 

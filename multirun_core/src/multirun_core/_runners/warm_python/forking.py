@@ -74,7 +74,8 @@ def main(pristine: dict[str, Any], known: set[str]) -> None:
     _forget_output()
     on_child = _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # what imports have set is for runs
     run, streams = asker.serve()
-    _signal.signal(_signal.SIGCHLD, on_child)
+    if on_child is not None:  # one of C that was there before Python cannot be set again
+        _signal.signal(_signal.SIGCHLD, on_child)
     run.program = program
     _become(run, streams)
     _carry_out(run, loaded, pristine)

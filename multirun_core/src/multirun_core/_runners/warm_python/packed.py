@@ -81,6 +81,7 @@ class Pipes:
             if not part:
                 os._exit(0)
             self._data += part
+            _remove(self._folder + b"/late")  # where somebody had waited in vain
         line, _, self._data = self._data.partition(b"\n")
         return line
 
@@ -182,9 +183,9 @@ def _unfit() -> str | None:
     return None
 
 
-def _remove(pipe: bytes) -> None:
+def _remove(file: bytes) -> None:
     try:
-        os.unlink(pipe)
+        os.unlink(file)
     except OSError:
         pass
 
