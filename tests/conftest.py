@@ -64,3 +64,24 @@ def leaves_nothing_behind() -> Iterator[None]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     pytest.fail(f"the test left behind: processes {left}, threads {sorted(names)}")
+
+
+# What takes ten seconds or more over SSH, or on a cluster; `.ci/full` has it.
+LONG_CHECKS = {
+    "test_a_driver_killed_while_runs_wait_is_resumed",
+    "test_a_full_disk_is_told_and_the_sweep_resumed",
+    "test_a_recorded_success_is_never_executed_again",
+    "test_a_suspended_driver_that_was_superseded_writes_nothing_more",
+    "test_a_time_limit_does_not_count_the_wait_for_a_slot",
+    "test_many_runs_cost_the_driver_little",
+    "test_no_thread_is_left",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark those checks of the kit as long that are so with far runners."""
+    for item in items:
+        far = item.nodeid.startswith(("tests/ssh/test_kit_", "tests/slurm/test_kit_"))
+        if far and item.name in LONG_CHECKS:
+            item.add_marker("long")

@@ -85,6 +85,7 @@ def kill_and_resume(
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long
 def test_killed_at_boundaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     total = moments(tmp_path, "calls")
     assert total > 100

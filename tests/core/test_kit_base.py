@@ -129,6 +129,7 @@ def test_errors_of_the_work_are_raised() -> None:
         bounded_loop.run_bounded(fails(), 5)
 
 
+@pytest.mark.timeout(180)
 def test_the_end_says_what_was_passed_and_what_does_not_apply(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_mine.py").write_text(
@@ -154,7 +155,7 @@ def test_the_end_says_what_was_passed_and_what_does_not_apply(tmp_path: Path) ->
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -57,6 +57,7 @@ def test_every_check_has_a_bad_runner() -> None:
     assert sorted(kit_bad_basics.BAD) == checks_of(BasicChecks)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "kit", [ContractChecks, ExecutionChecks, SweepChecks, EndingChecks, TidinessChecks]

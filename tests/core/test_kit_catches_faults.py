@@ -28,6 +28,7 @@ def test_the_fault_checks_are_part_of_the_kit() -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.long
 def test_bad_runners_are_caught(tmp_path: Path, part: int) -> None:
     checks = list(BREAKERS)[part::PARTS]
     told = tmp_path / "told.xml"

@@ -27,6 +27,7 @@ def test_every_check_has_a_bad_scheduler() -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.long
 def test_a_bad_scheduler_is_caught(part: int, tmp_path: Path) -> None:
     checks = CHECKS[part::PARTS]
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

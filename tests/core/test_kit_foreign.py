@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from multirun_core.testing import RunnerConformance
 
 from multirun_core import AbstractRunner, Run, RunStatistics
@@ -71,6 +72,7 @@ def _over(run: Run) -> None:
         run.status = "skipped" if run.status == "pending" else "failure"
 
 
+@pytest.mark.long
 class TestThreeMethods(RunnerConformance):
     slots_option: ClassVar[str | None] = "slots"
     grace_option: ClassVar[str | None] = None

@@ -10,6 +10,7 @@ from multirun_core.testing import RunnerConformance
 from multirun_core import ParallelLocalRunner
 
 
+@pytest.mark.long
 class TestWarm(RunnerConformance):
     def make_runner(self, **options: Any) -> ParallelLocalRunner:
         return ParallelLocalRunner(**{"warm": True, **options})

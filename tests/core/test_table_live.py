@@ -51,6 +51,7 @@ def check_tables(sweep: Sweep, missing: int, path: Path) -> None:
     assert table["stats.sum"].isna().sum() == missing
 
 
+@pytest.mark.long
 def test_tables_of_a_sweep_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = tmp_path / "go"
     monkeypatch.setenv("GO", str(go))

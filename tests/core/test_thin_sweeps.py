@@ -199,6 +199,7 @@ def killed_at(where: int, folder: Path, marks: Path) -> None:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_killed_while_it_thins(tmp_path: Path, marks: Path) -> None:
     total = int(drive("run", tmp_path / "counted", "count").stdout)
     assert total > 40

@@ -64,6 +64,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(home)
 
 
+@pytest.mark.long
 class TestTaskSpooler(RunnerConformance):
     slots_option: ClassVar[str | None] = "max_jobs"
     time_scale: ClassVar[float] = 2.0

@@ -96,6 +96,7 @@ def forgotten() -> Iterator[Forgotten]:
             cluster.stop()
 
 
+@pytest.mark.long
 def test_accounts_tell_how_much_memory_a_run_with_a_record_took(
     accounting_slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def a_runner() -> SlurmRunner:
     return SlurmRunner(**QUICK, infrastructure_retries=0, command_timeout=15.0)
 
 
+@pytest.mark.long
 def test_accounts_tell_why_a_job_ended(forgotten: Forgotten) -> None:
     runner = a_runner()
     end = forgotten.resume("failed", runner)
@@ -147,6 +149,7 @@ def test_accounts_tell_why_a_job_ended(forgotten: Forgotten) -> None:
     assert runner.calls["account"] == 1
 
 
+@pytest.mark.long
 def test_accounts_tell_where_a_job_was_and_what_it_used(forgotten: Forgotten) -> None:
     end = forgotten.resume("used", a_runner())
     assert end == ("failure", "lost", "it left no record; its job is COMPLETED")
@@ -156,6 +159,7 @@ def test_accounts_tell_where_a_job_was_and_what_it_used(forgotten: Forgotten) ->
     assert 200 << 20 < (run.max_rss_bytes or 0) < 300 << 20
 
 
+@pytest.mark.long
 def test_without_an_answer_of_theirs_such_a_run_is_lost(forgotten: Forgotten) -> None:
     """slurmdbd has died: nothing but the reason is lacking, and it is not waited for."""
     forgotten.cluster.kill_database_daemon()

@@ -96,6 +96,7 @@ def test_jobs_are_submitted_when_the_controller_is_back(
 
 
 @pytest.mark.parametrize("more", [[], pytest.param(["--requeue"], marks=pytest.mark.long)], ids=str)
+@pytest.mark.long
 def test_an_orphan_of_a_lost_node_counts_for_nothing(
     more: list[str], cluster: SlurmCluster, tmp_path: Path
 ) -> None:
@@ -236,6 +237,7 @@ def test_what_somebody_else_cancels_is_cancelled(cluster: SlurmCluster, tmp_path
     ], told(done)
 
 
+@pytest.mark.long
 def test_the_time_limit_of_slurm_is_a_timeout_and_more_is_asked_for(
     cluster: SlurmCluster, tmp_path: Path
 ) -> None:

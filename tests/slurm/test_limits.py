@@ -195,6 +195,7 @@ def test_a_cluster_with_accounting_is_asked(accounting_slurm: SlurmCluster) -> N
     assert found.submit == 7
 
 
+@pytest.mark.long
 def test_a_cluster_that_is_away_is_asked_in_vain(slurm: SlurmCluster) -> None:
     slurm.stop_controller()
     assert ask(slurm) == Limits()

@@ -97,6 +97,7 @@ def test_slurm_warns_before_the_time_is_up(
     "how",
     ["here", *(pytest.param(one, marks=pytest.mark.long) for one in ("attempt_dirs", "login"))],
 )
+@pytest.mark.long
 def test_a_run_whose_node_fails_carries_on(
     how: str, cluster: SlurmCluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_controller_that_hangs(slurm: SlurmCluster) -> None:
     assert slurm.answers()
 
 
+@pytest.mark.long
 def test_user_processes_outlive_a_killed_node(slurm: SlurmCluster) -> None:
     node = slurm.nodes[2]
     job = slurm.submit("sleep 300 & wait", "-w", node)

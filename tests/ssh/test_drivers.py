@@ -287,6 +287,7 @@ def test_cancel_ends_what_it_can_where_one_host_lets_nobody_in(
     ],
 )
 @pytest.mark.namespaces
+@pytest.mark.long
 def test_what_an_interrupted_driver_cannot_reach_is_found_later(
     then: str, cut: int, host_timeout: float, tmp_path: Path, bed: SSHBed, hosts: list[Host]
 ) -> None:

@@ -439,8 +439,15 @@ class SlurmCluster:
             return subprocess.CompletedProcess([], 1, "", "")
 
         wait_until(lambda: clusters().returncode == 0, lambda: f"slurmdbd: {self.log('slurmdbd')}")
-        if "testbed" not in clusters().stdout:
-            self.run("sacctmgr", "-i", "add", "cluster", "testbed")
+
+        def known() -> bool:
+            if "testbed" in clusters().stdout:
+                return True
+            # It answers before it can take anything, and says that something is wrong then.
+            self.run("sacctmgr", "-i", "add", "cluster", "testbed", check=False)
+            return False
+
+        wait_until(known, lambda: f"slurmdbd takes no cluster: {self.log('slurmdbd')}")
 
     def kill_database_daemon(self) -> None:
         """Kill slurmdbd, as a crash does."""

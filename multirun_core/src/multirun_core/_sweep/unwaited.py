@@ -9,15 +9,19 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import contextlib
+import math
 import sys
+import time
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 if TYPE_CHECKING:
     from multirun_core._sweep.conduct import Conductor
 
 _HURRY_SECONDS = 15.0
+_LOOK_SECONDS = 0.05
 _under_way: WeakKeyDictionary[concurrent.futures.Future[Any], Conductor] = WeakKeyDictionary()
+_over: WeakSet[concurrent.futures.Future[Any]] = WeakSet()
 
 
 def see_to_its_end(outcome: concurrent.futures.Future[Any], conductor: Conductor) -> None:
@@ -26,6 +30,7 @@ def see_to_its_end(outcome: concurrent.futures.Future[Any], conductor: Conductor
         atexit.unregister(_at_exit)
         atexit.register(_at_exit)
     _under_way[outcome] = conductor
+    outcome.add_done_callback(_over.add)
 
 
 def _at_exit() -> None:
@@ -37,7 +42,7 @@ def _at_exit() -> None:
             except KeyboardInterrupt:
                 conductor.live.cancel()  # it may have come before the first one had done that
                 conductor.hurry()
-                concurrent.futures.wait([outcome], _HURRY_SECONDS)
+                _wait(outcome, _HURRY_SECONDS)
             _tell(outcome, conductor)
 
 
@@ -53,11 +58,21 @@ def _see_off(outcome: concurrent.futures.Future[Any], conductor: Conductor) -> N
         live.close()
         conductor.say(f"the script has ended; waiting for {sweep.path} (Ctrl-C ends its runs)")
     try:
-        concurrent.futures.wait([outcome])
+        _wait(outcome)
     except KeyboardInterrupt:
         conductor.say(f"Ctrl-C: {conductor.interrupting} (once more: at once)")
         live.cancel()
-        concurrent.futures.wait([outcome])
+        _wait(outcome)
+
+
+def _wait(outcome: concurrent.futures.Future[Any], seconds: float = math.inf) -> None:
+    """Wait for an end, without a lock: where Ctrl-C comes as one is taken, it stays taken.
+
+    Then the sweep's thread could never say that it has ended.
+    """
+    until = time.monotonic() + seconds
+    while outcome not in _over and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _tell(outcome: concurrent.futures.Future[Any], conductor: Conductor) -> None:
