@@ -274,7 +274,7 @@ async def asked_twice(root: Path, on: FaultyRunner, reached: Callable[[], bool])
     sweep.cancel()
     await until(reached)
     on.hurry()
-    await asyncio.wait([sweep], timeout=20)
+    await asyncio.wait([sweep], timeout=10)
     assert sweep.cancelled()
 
 
@@ -332,7 +332,7 @@ def test_what_is_looked_for_is_not_waited_for_when_asked_twice(root: Path, home:
         sweep.cancel()
         await asyncio.sleep(0)
         on.hurry()
-        await asyncio.wait([sweep], timeout=20)
+        await asyncio.wait([sweep], timeout=10)
         assert sweep.cancelled()
 
     run_bounded(work(), 60)
@@ -367,7 +367,7 @@ def test_a_thread_that_hangs_does_not_keep_a_runner_from_closing(
         if twice:
             on.hurry()
         try:
-            await asyncio.wait([sweep], timeout=20)
+            await asyncio.wait([sweep], timeout=10)
             assert sweep.cancelled()
         finally:
             on.place.released.set()
