@@ -280,6 +280,10 @@ def test_resume_and_rerun(finished: Path) -> None:
     ]  # fmt: skip
     assert call("resume", "study", "--rerun", "0,2", cwd=home).returncode == 1
     assert [one.attempts for one in Sweep.open(finished).runs] == [2, 1, 3, 1, 1, 1]
+    assert call("resume", "study", "--only", "0-2", cwd=home).returncode == 1
+    assert [one.attempts for one in Sweep.open(finished).runs] == [2, 1, 4, 1, 1, 1]
+    strange = call("resume", "study", "--only", "4,6", cwd=home)
+    assert (strange.returncode, "only asks for run 6" in strange.stderr) == (2, True)
     changed = run("-p", "a=3", "-p", "t=x", "-o", "study", "--resume", cwd=home, script="true")
     assert changed.returncode == 2
     assert "--accept-changes" in changed.stderr

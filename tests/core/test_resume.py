@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,10 @@ def test_runs_that_are_absent_now_stay(tmp_path: Path, capsys: pytest.CaptureFix
     assert [run.attempts for run in sweep.runs] == [1, 1, 1]
 
 
-def flaky(root: Path, **keywords: Any) -> Sweep:
+def flaky(root: Path, numbers: Iterable[int] = range(6), **keywords: Any) -> Sweep:
     """Runs 0 to 5; the odd ones fail at their first attempt."""
     return multirun(
-        runs=[{"n": n} for n in range(6)],
+        runs=[{"n": n} for n in numbers],
         cmd=["sh", "-c", "exit $((MULTIRUN_PARAM_N % 2 * (MULTIRUN_ATTEMPT == 1)))"],
         output_path=root,
         progress=False,
@@ -134,6 +134,64 @@ def test_rerun_failed_leaves_what_never_ran(tmp_path: Path) -> None:
     sweep = flaky(root, rerun="failed")
     assert [run.status for run in sweep.runs] == ["success"] * 2 + ["skipped"] * 4
     assert sweep.runs[3].reason in ("excluded", "max_failures")
+
+
+class Sender(ParallelLocalRunner):
+    """Has sweeps driven elsewhere, or so it says."""
+
+    only: str | None = "nothing"
+
+    async def send_driver(self, env: Mapping[str, str], only: str | None) -> bool:
+        self.only = only
+        return True
+
+
+@pytest.mark.parametrize(
+    ("rerun", "numbers", "only"),
+    [
+        (None, range(6), None),
+        (None, [0, 1, 4, 5, 3], None),
+        (None, [3], "3"),
+        (None, [1, 5, 9, 10, 11], "1,5-8"),
+        ("failed", range(6), None),
+        ("all", range(6), None),
+        ("all", [4, 0, 1, 5], "0-1,4-5"),
+        ([0, 1, 2, 5], range(6), "0-2,5"),
+        ([5, 3, 1, 0], range(6), None),
+    ],
+)
+def test_who_drives_elsewhere_is_told_the_runs_where_others_are_left(
+    tmp_path: Path, rerun: Any, numbers: Iterable[int], only: str | None
+) -> None:
+    """Of which 1, 3 and 5 have failed."""
+    root, runner = tmp_path / "s", Sender(max_parallel=2)
+    flaky(root)
+    sweep = flaky(root, numbers, runner=runner, resume=True, rerun=rerun)
+    assert runner.only == only
+    assert {run.attempts for run in sweep.runs[:6]} == {1}
+
+
+@pytest.mark.parametrize(
+    ("rerun", "only", "attempts"),
+    [
+        (None, {0, 1, 4, 5}, [1, 2, 1, 1, 1, 2]),
+        ("failed", {3}, [1, 1, 1, 2, 1, 1]),
+        ("all", {3, 4}, [1, 1, 1, 2, 2, 1]),
+        ([1, 2], {2, 3}, [1, 1, 2, 1, 1, 1]),
+    ],
+)
+def test_only_bounds_what_is_executed(
+    tmp_path: Path, rerun: Any, only: set[int], attempts: list[int]
+) -> None:
+    root = tmp_path / "s"
+    flaky(root, runner="local")
+    sweep = resume(root, rerun=rerun, only=frozenset(only), progress=False)
+    assert [run.attempts for run in sweep.runs] == attempts
+    assert [run.status for run in sweep.runs] == [
+        "failure" if index % 2 and attempts[index] == 1 else "success" for index in range(6)
+    ]
+    with pytest.raises(UsageError, match="only asks for run 6; there are the runs 0 to 5"):
+        resume(root, only=frozenset({6}), progress=False)
 
 
 def test_resume_by_the_directory_alone(tmp_path: Path, marks: Path) -> None:

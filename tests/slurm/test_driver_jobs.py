@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from multirun_core._sweep import cleaning, segment
 from multirun_core._transport.process import ProcessId
-from multirun_core.errors import SweepLockedError
+from multirun_core.errors import SweepLockedError, UsageError
+from multirun_slurm.drivers import sent
+from multirun_slurm.job import JobOptions
+from multirun_slurm.sending import driver_job
 from slurm_cluster import SlurmCluster
-from slurm_sweeps import BEGIN, POST, executions, wait_until
+from slurm_sweeps import BEGIN, POST, call, executions, told, wait_until
 from sweeps import events
 
 from multirun_core import Sweep
@@ -88,6 +91,47 @@ def test_a_driver_that_waits_is_not_sent_again_keeps_its_sweep_and_is_cancelled(
     assert "There is nothing to cancel" in said.stderr
     multirun(cluster, "clean", root, "--yes")
     assert not root.exists()
+
+
+def test_a_driver_that_is_sent_executes_the_runs_that_were_chosen_last(
+    cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    root, ok = tmp_path / "s", tmp_path / "ok"
+    script = f"{BEGIN} [ $MULTIRUN_INDEX = 0 ] || test -e {ok} || exit 3; {POST}"
+    call(root, script, 4, runner="local")
+    ok.touch()
+    jobs: list[str] = []
+    for chosen in ([1, 2], [2], [2]):  # the last one is there already
+        call(root, script, 4, options={"driver": "job"}, rerun=chosen)
+        (job,) = cluster.jobs()
+        jobs.append(job)
+    assert (jobs[0] != jobs[1], jobs[2]) == (True, jobs[1])
+    assert cluster.state(jobs[0]) == "CANCELLED"
+    undrain(cluster)
+    cluster.wait_state(jobs[1], "COMPLETED", "FAILED")
+    sweep = Sweep.open(root)
+    assert dict(executions(root)) == {0: 1, 1: 1, 2: 2, 3: 1}, told(sweep)
+    assert [run.status for run in sweep.runs] == ["success", "failure", "success", "failure"]
+    assert sent(root) == []
+
+
+def test_a_list_of_runs_that_no_command_takes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "multirun.json").write_text('{"runner": {"name": "slurm"}, "limits": {}}')
+
+    def body(only: str | None) -> str:
+        return driver_job(tmp_path, "1a", JobOptions(), [], only).body
+
+    assert body(None).endswith(f"resume {tmp_path}")
+    assert body("3,17,20-29").endswith(f"resume {tmp_path} --only 3,17,20-29")
+    longest = "1" * 131071
+    subprocess.run(["true", longest], check=True)
+    assert body(longest).endswith(longest)
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["true", longest + "1"], check=True)
+    with pytest.raises(UsageError, match="131072 bytes, and one argument of a command 131071 at"):
+        body(longest + "1")
 
 
 @pytest.mark.parametrize("how", ["resume", "cancel"])

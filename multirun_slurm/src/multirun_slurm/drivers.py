@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from multirun_slurm.scheduler import SlurmScheduler
 
-_SCRIPT, _MARK = "script", "driver"
+_SCRIPT, _MARK, _ONLY = "script", "driver", "only"
 _PATIENCE_SECONDS = 120.0  # for Slurm to say what is in its queue, and for a job to be gone
 _LOOKS = 2  # that find nothing, where nobody has seen that the job was accepted
 _LEAST_PAUSE_SECONDS, _PAUSE_SECONDS = 0.2, 2.0
@@ -33,10 +33,12 @@ class Sent(NamedTuple):
     Attributes:
         mark: the file that says so, in the directory of its submission; it holds the job's id.
         id: that id; empty where nobody has seen it.
+        only: the runs that it is to execute; None for all that have not succeeded.
     """
 
     mark: Path
     id: str
+    only: str | None
 
     @property
     def name(self) -> str:
@@ -58,7 +60,9 @@ def sent(root: Path) -> list[Sent]:
     found: list[Sent] = []
     for mark in sorted((root / JOBS).glob(f"*/{_MARK}")):
         with suppress(FileNotFoundError):
-            found.append(Sent(mark, mark.read_text().strip()))
+            chosen = mark.with_name(_ONLY)
+            only = chosen.read_text() if chosen.exists() else None
+            found.append(Sent(mark, mark.read_text().strip(), only))
     return found
 
 
@@ -73,11 +77,13 @@ class Drivers:
         self._scheduler = scheduler
         self._client = client
 
-    def write(self, job: Job) -> None:
+    def write(self, job: Job, only: str | None) -> None:
         """Write down that a driver is being sent, before it can be in the queue; in a thread."""
         place = Path(job.directory)
         place.mkdir(parents=True)
         (place / _SCRIPT).write_text(self._scheduler.script(job), "utf-8", "surrogateescape")
+        if only is not None:
+            (place / _ONLY).write_text(only)
         (place / _MARK).touch()
 
     async def send(self, job: Job, env: Mapping[str, str]) -> str:
@@ -99,18 +105,19 @@ class Drivers:
         mark.write_text(f"{found}\n")
         return found
 
-    async def waiting(self) -> str | None:
+    async def waiting(self, only: str | None) -> str | None:
         """Return what the driver is called that waits in the queue; None where there is none.
 
         One that has started already may have been refused, since this process holds the sweep: it
-        is ended.
+        is ended, and so is one that was to execute other runs than are wanted now.
 
         Raises:
             BackendError: Slurm does not say, or the job does not end.
         """
         for one in sent(self._root):
             found = await self._look(one)
-            if any(state.phase == "waiting" for state in found.values()):
+            waits = any(state.phase == "waiting" for state in found.values())
+            if waits and one.only == only:
                 return one.title
             await self._end(one, found)
         return None

@@ -111,11 +111,12 @@ class SlurmRunner(SchedulerRunner):
         if self.options.per_run is None and not self._has_jobs():
             fitting.check(self.options.job, self.cluster, self._default_partition)
 
-    async def send_driver(self, env: Mapping[str, str]) -> bool:
+    async def send_driver(self, env: Mapping[str, str], only: str | None) -> bool:
         """Submit the driver as a job, where that is asked for.
 
         Raises:
-            UsageError: only the script that began the sweep can carry on with it.
+            UsageError: only the script that began the sweep can carry on with it, or the runs to
+                execute make too long a list.
             BackendError: the job was not accepted, or Slurm does not say whether it has one.
         """
         root = self.root
@@ -127,13 +128,13 @@ class SlurmRunner(SchedulerRunner):
             return False
         if self.options.driver != "job":
             return False
+        token = uuid.uuid4().hex[:12]
+        job = driver_job(root, token, self.options.job, self.cluster.partitions, only)
         drivers = Drivers(root, self.scheduler, self._client)
-        if waiting := await drivers.waiting():
+        if waiting := await drivers.waiting(only):
             self.tell(f"{waiting} waits in the queue to drive this sweep; no other is submitted")
             return True
-        token = uuid.uuid4().hex[:12]
-        job = driver_job(root, token, self.options.job, self.cluster.partitions)
-        await self._threads.do(lambda: drivers.write(job))
+        await self._threads.do(lambda: drivers.write(job, only))
         number = await drivers.send(job, env)
         self.tell(f"the sweep is driven by Slurm job {number}; multirun cancel DIR ends it")
         return True

@@ -31,9 +31,16 @@ NAME = "multirun-driver-"
 _PATIENCE = 240  # seconds for a driver that holds the sweep to close its segment of the journal
 _MOST_SECONDS = 7 * 86400.0
 _MEMORY_MIB = 1 << 10
+_LONGEST_ARGUMENT = (1 << 17) - 1  # bytes, without the NUL: see execve(2)
 
 
-def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence[Partition]) -> Job:
+def driver_job(
+    root: Path,
+    token: str,
+    options: JobOptions,
+    partitions: Sequence[Partition],
+    only: str | None = None,
+) -> Job:
     """Return the job that drives a sweep.
 
     Args:
@@ -41,11 +48,19 @@ def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence
         token: what tells the job from others.
         options: what its runs ask for: the driver goes where they go.
         partitions: what there is.
+        only: the runs to execute; None for all that have not succeeded.
 
     Raises:
-        UsageError: only the script that began the sweep can carry on with it.
+        UsageError: only the script that began the sweep can carry on with it, or the runs to
+            execute make too long a list.
     """
     _check_resumable(root)
+    if only is not None and len(only) > _LONGEST_ARGUMENT:
+        raise UsageError(
+            "driver='job': the runs to execute are too many that do not follow one another: their "
+            f"list has {len(only)} bytes, and one argument of a command {_LONGEST_ARGUMENT} at "
+            "most. Choose fewer at a time, or give driver='here'"
+        )
     asked = effective(options)
     own = JobOptions(
         partition=asked.partition,
@@ -58,6 +73,7 @@ def driver_job(root: Path, token: str, options: JobOptions, partitions: Sequence
     minutes = min((one.minutes for one in places), default=math.inf)
     most = [max((node.memory_mib for node in one.usable), default=_MEMORY_MIB) for one in places]
     command = [sys.executable, "-m", "multirun_core", "resume", str(root)]
+    command += [] if only is None else ["--only", only]
     body = "\n".join(
         [
             "mr_waited=0",

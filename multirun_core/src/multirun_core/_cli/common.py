@@ -19,6 +19,7 @@ __all__ = [
     "on_terminal",
     "one_line",
     "parse_indices",
+    "parse_only",
     "parse_rerun",
     "parse_seconds",
     "seconds_of",
@@ -104,3 +105,10 @@ def parse_rerun(
     if value is None or value == "failed" or value == "all":
         return value  # type: ignore[return-value] # pyright: ignore
     return parse_indices([value])
+
+
+def parse_only(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> frozenset[int] | None:
+    """Convert the value of `--only`."""
+    return None if value is None else frozenset(parse_indices([value]))

@@ -81,6 +81,8 @@ def _state(call: Call, opened: Opened | None) -> str:
 
 def _executed(opened: Opened) -> list[str]:
     """Say which runs of a sweep that is resumed would be executed, and which not."""
+    from multirun_core._sweep.selection import range_texts
+
     total = len(opened.history.runs)
     again = len(opened.again)
     new = len({run.index for run in opened.todo} & {run.index for run in opened.new})
@@ -89,21 +91,9 @@ def _executed(opened: Opened) -> list[str]:
     tail = f" ({', '.join(told)})" if told else ""
     lines = [f"executes:  {len(opened.todo)} of the sweep's {total} runs{tail}"]
     if opened.todo:
-        indices = [run.index for run in opened.todo if run.index is not None]
-        lines.append(f"           {_ranges(indices)}")
+        ranges = range_texts(opened.todo)
+        more = ",…" if len(ranges) > _RANGES_SHOWN else ""
+        lines.append(f"           {','.join(ranges[:_RANGES_SHOWN])}{more}")
     if opened.excluded:
         lines.append(f"skips:     {len(opened.excluded)} that have not ended and are not chosen")
     return lines
-
-
-def _ranges(indices: list[int]) -> str:
-    """Return indices as the options for them take them, the first of many."""
-    parts: list[list[int]] = []
-    for index in sorted(indices):
-        if parts and parts[-1][1] == index - 1:
-            parts[-1][1] = index
-        else:
-            parts.append([index, index])
-    texts = [f"{first}-{last}" if last > first else f"{first}" for first, last in parts]
-    more = ",…" if len(texts) > _RANGES_SHOWN else ""
-    return ",".join(texts[:_RANGES_SHOWN]) + more

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from multirun_core._cli.common import DIRECTORY, Command, parse_rerun
+from multirun_core._cli.common import DIRECTORY, Command, parse_only, parse_rerun
 
 _HELP = """Carry on with the sweep in DIR: what succeeded stays, the rest is executed.
 
@@ -18,6 +18,7 @@ it, use multirun run --resume instead.
 Examples:
   multirun resume study
   multirun resume study --rerun 3,17,20-29
+  multirun resume study --only 0-99
 """
 
 
@@ -28,6 +29,12 @@ Examples:
     callback=parse_rerun,
     metavar="failed|all|INDICES",
     help="Execute only failed runs; all again; or those given as 1,2,5-9.",
+)
+@click.option(
+    "--only",
+    callback=parse_only,
+    metavar="INDICES",
+    help="Execute none but these, and of these what would be executed without this option.",
 )
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable for the runs.")
 @click.option("--accept-changes", is_flag=True, help="Carry on although an input has changed.")

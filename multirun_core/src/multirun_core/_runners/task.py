@@ -176,16 +176,21 @@ class TaskRunner(Attempts):
             UsageError: they cannot all be handed over at once; says how many do not fit.
         """
 
-    async def send_driver(self, env: Mapping[str, str]) -> bool:
+    async def send_driver(self, env: Mapping[str, str], only: str | None) -> bool:
         """Have the sweep in `root` driven elsewhere, as `multirun resume` does; after `open`.
 
         It must begin there only when the present driver has closed its segment of the journal.
 
         Args:
             env: the variables that the sweep gives to its runs.
+            only: the runs to execute, as `multirun resume --only` takes them, such as
+                "3,17,20-29"; None for all that have not succeeded.
 
         Returns:
             Whether it is; False, the default, to have it driven here.
+
+        Raises:
+            UsageError: it cannot be driven elsewhere; nothing has been sent.
         """
         return False
 

@@ -55,6 +55,7 @@ class Call:
         policy: what holds for each attempt.
         resume: whether a sweep in `root` is to be carried on.
         rerun: which of its runs to execute; None for all that have not succeeded.
+        only: indices beyond which none is executed, whatever `rerun` says; None for no such bound.
         max_failures: over this number of failures nothing new starts.
         on_retry: whether what an attempt left is moved away before the next.
         checkpoints: what is left where it is in either case.
@@ -78,6 +79,7 @@ class Call:
     policy: Policy
     resume: bool = False
     rerun: Literal["failed", "all"] | frozenset[int] | None = None
+    only: frozenset[int] | None = None
     max_failures: int | None = None
     on_retry: OnRetry = "restore"
     checkpoints: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from multirun_core._sweep import control, segment
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.recorder import Recorder, begin_anew, line_of
+from multirun_core._sweep.selection import left_out, range_texts, ranges_of
 from multirun_core._waiting import finish
 from multirun_core.errors import BackendError
 
@@ -212,7 +213,8 @@ class Driver(Recorder):
         runner, todo = self._runner, self._opened.todo
         if not todo or self.open:
             return False
-        if await runner.send_driver(self.policy.env):
+        only = ",".join(range_texts(todo)) if left_out(self._opened) else None
+        if await runner.send_driver(self.policy.env, only):
             return True
         if not runner.detaches or all(run.handle is not None for run in todo):
             return False  # a resume waits for what was handed over before
@@ -329,7 +331,7 @@ class Driver(Recorder):
                 run.restore("pending")
                 self.changed(run, "running")
             run.status = "skipped"
-        self._journal.event("skipped", reason=reason, runs=_ranges(runs))
+        self._journal.event("skipped", reason=reason, runs=ranges_of(runs))
 
     def _stop(self, why: str, *, running: bool = False) -> None:
         """Start nothing new; `running` ends what runs, too."""
@@ -369,13 +371,3 @@ class Driver(Recorder):
                     if self._feeding:
                         self._skip_cancelled()
             await asyncio.sleep(_TICK_SECONDS)
-
-
-def _ranges(runs: list[Run]) -> list[list[int]]:
-    ranges: list[list[int]] = []
-    for index in sorted(run.index for run in runs if run.index is not None):
-        if ranges and ranges[-1][1] == index - 1:
-            ranges[-1][1] = index
-        else:
-            ranges.append([index, index])
-    return ranges

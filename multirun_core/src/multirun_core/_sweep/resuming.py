@@ -64,6 +64,7 @@ def resume(
     path: str | os.PathLike[str],
     *,
     rerun: Rerun | None = None,
+    only: frozenset[int] | None = None,
     progress: bool | None = None,
     accept_changes: bool = False,
     take_over: bool = False,
@@ -74,6 +75,7 @@ def resume(
     Args:
         path: the sweep's directory.
         rerun: which runs to execute; by default all that have not succeeded.
+        only: indices beyond which none is executed.
         progress: see `multirun`.
         accept_changes: carry on although an input has changed.
         take_over: carry on although another driver may be alive.
@@ -119,6 +121,7 @@ def resume(
     call = replace(
         call_of(root, manifest, runner, record, policy),
         rerun=check_rerun(rerun),
+        only=only,
         collector=check_collect(rules),
         collect_rules=rules,
         accept_changes=accept_changes,

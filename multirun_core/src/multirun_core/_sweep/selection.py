@@ -10,6 +10,8 @@ from multirun_core._model.run import Run
 from multirun_core.errors import SweepError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multirun_core._sweep.call import Call
     from multirun_core._sweep.opening import Opened
 
@@ -49,10 +51,11 @@ def select(call: Call, opened: Opened) -> None:
         asked = [_run_of(text, opened) for text in call.runs]
     opened.asked = asked
     last = len(runs) + len(opened.new) - 1
-    if isinstance(call.rerun, frozenset) and (
-        wrong := sorted(index for index in call.rerun if not 0 <= index <= last)
-    ):
-        raise UsageError(f"rerun asks for run {wrong[0]}; there are the runs 0 to {last}")
+    for name, indices in (("rerun", call.rerun), ("only", call.only)):
+        if isinstance(indices, frozenset) and (
+            wrong := sorted(index for index in indices if not 0 <= index <= last)
+        ):
+            raise UsageError(f"{name} asks for run {wrong[0]}; there are the runs 0 to {last}")
     for run in asked:
         if _wanted(call, run):
             if run.status == "success":
@@ -90,7 +93,31 @@ def _run_of(text: str, opened: Opened) -> Run:
     return run
 
 
+def left_out(opened: Opened) -> bool:
+    """Whether a run that has not succeeded is not to be executed now."""
+    chosen = {id(run) for run in opened.todo}
+    return any(run.status != "success" and id(run) not in chosen for run in opened.history.runs)
+
+
+def ranges_of(runs: Iterable[Run]) -> list[tuple[int, int]]:
+    """Return the indices of runs as ranges, of which both ends belong to them."""
+    ranges: list[tuple[int, int]] = []
+    for index in sorted(run.index for run in runs if run.index is not None):
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1] = (ranges[-1][0], index)
+        else:
+            ranges.append((index, index))
+    return ranges
+
+
+def range_texts(runs: Iterable[Run]) -> list[str]:
+    """Return those ranges as the options of commands take them, with commas between."""
+    return [f"{first}-{last}" if last > first else f"{first}" for first, last in ranges_of(runs)]
+
+
 def _wanted(call: Call, run: Run) -> bool:
+    if call.only is not None and run.index not in call.only:
+        return False
     if call.rerun is None:
         return run.status != "success"
     if call.rerun == "failed":
