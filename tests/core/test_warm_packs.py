@@ -28,6 +28,7 @@ from multirun_core.errors import UsageError
 from queue_tools import QueueRunner
 from sweeps import wait_until
 from test_warm_scripts import PRELOADS, observed, prepare
+from test_wrapper import SCRIPT
 from warm_scripts import HANDLED, HANDLES, SCRIPTS
 
 from multirun_core import multirun
@@ -363,6 +364,92 @@ def test_a_job_does_not_wait_for_a_run_whose_wrapper_was_killed(pack: Pack) -> N
     assert (ended(after).code, printed(after)) == (0, "False\n")
 
 
+# Whoever is to fork, and is called as one of the files in a folder, waits while `waits` is there.
+SLOW = """
+import os, time
+HERE, FIRST = os.environ["WAITS"], os.getpid()
+def before():
+    name = f"{HERE}/{'interpreter' if os.getpid() == FIRST else 'keeper'}"
+    try:
+        os.rename(name, f"{HERE}/waits")
+    except OSError:
+        return
+    while os.path.exists(f"{HERE}/waits"):
+        time.sleep(0.01)
+os.register_at_fork(before=before, after_in_parent=lambda: open(f"{HERE}/forked", "w").close())
+"""
+
+
+class SlowPack(Pack):
+    """One whose interpreter, or the keeper of its first run, takes its time to fork."""
+
+    def __init__(self, folder: Path, who: str) -> None:
+        super().__init__(folder / "here")
+        self.slots = 1
+        self.waits = folder / "waits"
+        self.env |= {"PYTHONPATH": str(folder), "WAITS": str(folder)}
+        (folder / "slow.py").write_text(SLOW)
+        (folder / who).touch()
+
+    def say(self, work: Work, what: str) -> None:
+        """Say to who waits for a run what its own clock would have said."""
+        line = f"{self.orders[work].token} {what}\n"
+        (pipes_of(min(self.interpreters())) / "said-0").write_text(line)
+
+
+def test_an_interpreter_that_comes_late_does_not_fork_what_was_started_meanwhile(
+    tmp_path: Path,
+) -> None:
+    pack = SlowPack(tmp_path, "interpreter")
+    first, second = (pack.add(script="open('begun', 'a').write('x')\n" + FORKED) for _ in range(2))
+    job = pack.start("slow")
+    wait_until(pack.waits.exists)
+    pack.say(first, "late")
+    wait_until((claim_of(first) / "exit").exists)
+    pack.waits.unlink()
+    job.wait(60)
+    assert [(ended(one).code, printed(one)) for one in (first, second)] == [
+        (0, "False\n"),
+        (0, "True\n"),
+    ]
+    assert [(one.directory / "begun").read_text() for one in (first, second)] == ["x", "x"]
+
+
+@pytest.mark.parametrize(
+    ("who", "how"), [("interpreter", "ended"), ("keeper", "ended"), ("keeper", "given up")]
+)
+def test_a_fork_that_comes_when_its_run_is_over_begins_nothing(
+    tmp_path: Path, who: str, how: str
+) -> None:
+    pack = SlowPack(tmp_path, who)
+    first = pack.add(script="open('begun', 'w')")
+    goes = pack.add("sh", "-c", "until test -e go; do sleep 0.05; done")
+    last = pack.add(script=FORKED)
+    job = pack.start("slow")
+    wait_until(pack.waits.exists)
+    interpreter = min(pack.interpreters())
+    if how == "ended":
+        os.kill(int((claim_of(first) / "claimant").read_text().split("\t")[2]), signal.SIGKILL)
+        words = ["sh", SCRIPT, "end", first.directory, "1", "0.1", "cancelled"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        assert said == "claimed\n"
+    else:
+        pack.say(first, "late")
+        pack.say(first, "unbegun")
+    wait_until(claim_of(goes).exists)
+    pack.waits.unlink()
+    wait_until(lambda: (tmp_path / "forked").exists() and pack.interpreters() == [interpreter])
+    (goes.directory / "go").touch()
+    job.wait(60)
+    for line in living(str(pack.folder)):  # clocks that nobody heeds any more
+        with suppress(ProcessLookupError):
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+    assert not (first.directory / "begun").exists()
+    assert read_end(first.directory, 1) is None
+    assert ended(goes).code == 0
+    assert (ended(last).code, printed(last)) == (0, f"{how == 'given up'}\n")
+
+
 def test_a_handler_of_c_from_before_python_does_no_harm(tmp_path: Path) -> None:
     text = (
         "#include <signal.h>\nstatic void handle(int number) {}\n"
@@ -379,8 +466,12 @@ def test_a_handler_of_c_from_before_python_does_no_harm(tmp_path: Path) -> None:
     assert (ended(work).code, printed(work)) == (0, "True\n")
 
 
+def claim_of(work: Work) -> Path:
+    return work.directory / ".multirun" / "claim-1"
+
+
 def process(work: Work) -> Path:
-    return work.directory / ".multirun" / "claim-1" / "process"
+    return claim_of(work) / "process"
 
 
 def keeper_of(work: Work) -> int:

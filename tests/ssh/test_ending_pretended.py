@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +14,15 @@ from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from multirun_core._staging.orders import write_order
 from multirun_core._transport.base import Completed
+from multirun_core._transport.process import start_time
+from multirun_core._transport.wrapper import Order
 from multirun_core.errors import TransportError
+from multirun_ssh.audit import Audit
 from multirun_ssh.ending import Ending
 from multirun_ssh.job import Job
+from multirun_ssh.luggage import luggage
 from multirun_ssh.ordering import order_job
 from multirun_ssh.overseeing import end_job, see_through
 from multirun_ssh.station import Station
@@ -319,3 +327,52 @@ async def test_a_run_that_was_begun_and_is_gone_has_begun() -> None:
     await until(lambda: job.state == "ended")
     working.cancel()
     assert job.seen.is_set()
+
+
+# The duty that looks.
+
+
+async def test_a_run_that_waits_for_its_fork_is_not_taken_for_lost_while_it_can_begin(
+    tmp_path: Path,
+) -> None:
+    """Its start was not heard of, and nobody forks it."""
+    for name in ("far.sh", "wrapper.sh"):
+        (tmp_path / name).write_bytes(luggage()[name])
+    for name in ("pipes", "runs", "run"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "pipes/orders")
+    (tmp_path / "pipes/held").touch()
+    write_order(tmp_path / "run", Order(cmd=["true"], attempt=1, token="t", warm=b"it"))
+
+    async def far(*words: str, **_: float) -> Completed:
+        process = await asyncio.create_subprocess_exec(
+            "sh", tmp_path / "far.sh", *words, stdout=subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        return Completed(process.returncode or 0, said, b"")
+
+    job = Job(Run(index=1), "h1", f"{tmp_path}/run", 1, "t", tmp_path, 0.0, state="sending")
+    ending: list[Job] = []
+    there = SimpleNamespace(
+        far=far,
+        name="h1",
+        jobs={"t": job},
+        ending=SimpleNamespace(lane=SimpleNamespace(put=ending.append)),
+    )
+    audit = Audit(cast("Station", there))
+    await far("start", f"{tmp_path}/runs", f"{tmp_path}/pipes", "run", job.dir, "1", "t")
+    claim = tmp_path / "run/.multirun/claim-1"
+    await until((claim / "asked").exists)
+    claimant = int((claim / "claimant").read_text().split("\t")[2])
+    try:
+        for _ in range(3):
+            await audit.all(again=True)
+            assert (job.state, job.doubts, job.ending) == ("sent", 0, None)
+        assert not job.seen.is_set()
+    finally:
+        os.killpg(claimant, signal.SIGKILL)
+    await until(lambda: start_time(claimant) is None)
+    for _ in range(2):
+        assert ending == []
+        await audit.all()
+    assert (ending, job.ending) == ([job], "lost")

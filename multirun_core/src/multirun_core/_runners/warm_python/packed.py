@@ -105,13 +105,20 @@ class Pipes:
         os.close(self._orders)
         try:
             run = _request(token, claim)
+            # From now on this process is known to be the run's, and is ended with it: where it is
+            # slow, it must not fork what has been given up since.
+            folder = os.open(claim, os.O_RDONLY)
+            os.dup2(folder, _CLAIM)
+            if folder != _CLAIM:
+                os.close(folder)
             os.unlink(claim + b"/asked")  # whoever has done that decides about this run
             child = os.fork()
         except (OSError, ValueError, EOFError, TypeError):
             self._tell(slot, token, "no")
             os._exit(0)
         if child == 0:
-            return run, self._prepare(run, claim)
+            return run, self._prepare(run)
+        os.close(_CLAIM)
         self._tell(slot, token, f"pid {child}")
         _, status, usage = os.wait4(child, 0)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
@@ -121,7 +128,7 @@ class Pipes:
             _remove(self._folder + b"/said-" + slot)
         os._exit(0)
 
-    def _prepare(self, run: Run, claim: bytes) -> list[int]:
+    def _prepare(self, run: Run) -> list[int]:
         """Be what the wrapper's own child is when it executes the program."""
         os.setsid()
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, self._deaf)
@@ -129,9 +136,6 @@ class Pipes:
             os.chdir(run.cwd)
             names = (b"stdout.txt", b"stderr.txt")
             streams = [os.open(run.cwd + b"/" + one, os.O_WRONLY | os.O_TRUNC) for one in names]
-            folder = os.open(claim, os.O_RDONLY)
-            os.dup2(folder, _CLAIM)
-            os.close(folder)
         except OSError:
             os._exit(126)
         return streams
