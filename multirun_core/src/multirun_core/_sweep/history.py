@@ -11,6 +11,7 @@ from multirun_core._model.run import AMENDED, Run
 from multirun_core._model.status import STATUSES, RunStatus
 from multirun_core._sweep import segment
 from multirun_core._sweep.layout import JOURNAL
+from multirun_core._sweep.segment import Text
 from multirun_core._transport.process import ProcessId
 from multirun_core.errors import JournalError, SweepNotFoundError
 
@@ -64,7 +65,8 @@ class History:
         history = cls()
         for number in found:
             if below is None or number < below:
-                history.apply(segment.read(segment.path_of(directory, number)))
+                path = segment.path_of(directory, number)
+                history.apply(segment.read(path, texts=True))
         return history
 
     def apply(self, events: Iterable[dict[str, Any]]) -> None:
@@ -86,7 +88,10 @@ class History:
             raise JournalError(
                 f"the journal gives run {index} where run {len(self.runs)} was due: a line is lost"
             )
-        self.runs.append(Run(index=index, params=json.dumps(dict(event["params"]))))
+        params = event["params"]
+        if not isinstance(params, Text):
+            params = dict(params)
+        self.runs.append(Run(index=index, params=_json(params)))
 
     def _of(self, event: dict[str, Any]) -> Run:
         return self._at(event["run"])
@@ -129,8 +134,11 @@ class History:
         if run.status == "success" or event["attempt"] < run.attempts:
             return  # what an earlier attempt, or its orphan, says does not count
         run.attempts = event["attempt"]
-        for fact in _FACTS:
-            setattr(run, fact, event.get(fact))
+        told = event.get
+        run.exit_code, run.reason, run.message = told("exit_code"), told("reason"), told("message")
+        run.host, run.started, run.ended = told("host"), told("started"), told("ended")
+        run.cpu_seconds, run.max_rss_bytes = told("cpu_seconds"), told("max_rss_bytes")
+        run.handle = told("handle")
         if event["status"] == "pending":
             run.handle = None  # of the attempt that has ended
         self._result(event)
@@ -147,7 +155,7 @@ class History:
     def _result(self, event: dict[str, Any]) -> None:
         """Take the result from a run's end, or from a later collection."""
         run = self._of(event)
-        run.inline_result = json.dumps(event["result"]) if "result" in event else None
+        run.inline_result = _json(event["result"]) if "result" in event else None
         run.result_error = event.get("result_error")
 
     def _skipped(self, event: dict[str, Any]) -> None:
@@ -168,3 +176,7 @@ class History:
             run = self._at(index)
             run.handle = None  # of the attempt that has ended
             run.restore("pending")
+
+
+def _json(value: Any) -> str:
+    return value.json if isinstance(value, Text) else json.dumps(value)

@@ -157,33 +157,116 @@ def encode(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
+class Text:
+    """A value of an event that is left as it was written: its JSON, which has been checked."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, text: str) -> None:
+        self.json = text
+
+    def __repr__(self) -> str:
+        return repr(json.loads(self.json))
+
+
+_decode = json.JSONDecoder().decode
+_PORTION_BYTES = 2**16  # of lines that are decoded at once
+_BETWEEN = os.urandom(8).hex()  # that no line has, as nobody knows it
+_RUN, _PARAMS, _RESULT = '{"event": "run", ', ', "params": {', ', "result": '
+
+
+def read(path: Path, *, texts: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the events of a segment; what a dying driver left of its last line is passed over.
+
+    Args:
+        path: the segment.
+        texts: whether parameters and results may come as `Text`, for who needs no more of them.
 
     Raises:
         JournalError: a line in the middle is no JSON object.
     """
-    decode = json.JSONDecoder().decode
+    number, more = 1, True
     try:
         with path.open("rb") as file:
-            for line_number, line in enumerate(file, 1):
-                try:
-                    event = decode(line.decode())
-                    if not line.endswith(b"\n"):
-                        return
-                    if not isinstance(event, dict):
-                        raise ValueError("it is no JSON object")  # noqa: TRY301, TRY004
-                    yield cast("dict[str, Any]", event)
-                except (ValueError, RecursionError) as error:
-                    if not line.endswith(b"\n") or not file.peek(1):
-                        return
-                    raise JournalError(
-                        f"{path}, line {line_number} is damaged ({error}). If you know what "
-                        "happened to it, delete that line and try again: what it said is then "
-                        "done anew"
-                    ) from None
+            while more and (lines := file.readlines(_PORTION_BYTES)):
+                more = lines[-1].endswith(b"\n") and file.peek(1) != b""
+                events = _together(lines, texts=texts)
+                if events is None:
+                    yield from _one_by_one(path, number, lines, more=more)
+                else:
+                    yield from events
+                number += len(lines)
     except OSError as error:
         raise JournalError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _one_by_one(
+    path: Path, first: int, lines: list[bytes], *, more: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the events of lines, the first of which has that number; `more`: others follow."""
+    for number, line in enumerate(lines, first):
+        try:
+            event = _decode(line.decode())
+            if not line.endswith(b"\n"):
+                return
+            if not isinstance(event, dict):
+                raise ValueError("it is no JSON object")  # noqa: TRY301, TRY004
+        except (ValueError, RecursionError) as error:
+            if not more and number == first + len(lines) - 1:
+                return
+            raise JournalError(
+                f"{path}, line {number} is damaged ({error}). If you know what "
+                "happened to it, delete that line and try again: what it said is then "
+                "done anew"
+            ) from None
+        yield cast("dict[str, Any]", event)
+
+
+def _together(lines: list[bytes], *, texts: bool) -> list[dict[str, Any]] | None:
+    """Return the events of lines, decoded at once; None where some line may be no event.
+
+    With `texts`, a line that ends with parameters or a result is parted there. Where both parts
+    are JSON, and the first one is an object with members, so is the whole.
+    """
+    if not lines[-1].endswith(b"\n"):
+        return None
+    heads: list[str] = []
+    tails: dict[int, tuple[str, str]] = {}
+    try:
+        for place, line in enumerate(lines):
+            text = line.decode()
+            if texts and text.endswith("}\n"):
+                is_run = text.startswith(_RUN)
+                mark = _PARAMS if is_run else _RESULT
+                at = text.find(mark)
+                if at > 0:
+                    begin = at + len(mark) - is_run  # the brace is a part of the parameters
+                    tails[place] = "params" if is_run else "result", text[begin:-2]
+                    text = text[:at] + "}"
+            heads.append(text)
+        events = _values(heads)
+        if tails:
+            _values([text for _, text in tails.values()])
+    except (ValueError, RecursionError):
+        return None
+    for place, (name, text) in tails.items():
+        if not events[place]:
+            return None
+        events[place][name] = Text(text)
+    return events if all(type(event) is dict for event in events) else None
+
+
+def _values(texts: list[str]) -> list[Any]:
+    """Return the values of texts of JSON, one each, decoded at once.
+
+    Raises:
+        ValueError: some text is not one value.
+        RecursionError: some text is too deep.
+    """
+    values: list[Any] = _decode("[" + f',"{_BETWEEN}",'.join(texts) + "]")
+    if len(values) != 2 * len(texts) - 1 or values[1::2].count(_BETWEEN) != len(texts) - 1:
+        raise ValueError("what is between them is not where it was put")
+    return values[::2]
 
 
 def _head_and_tail(path: Path) -> Iterator[dict[str, Any]]:
