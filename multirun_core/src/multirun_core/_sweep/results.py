@@ -27,6 +27,7 @@ from multirun_core.errors import ResultsError
 JSON_NAME, PICKLE_NAME, ARRAYS_NAME = "results.json", "results.pkl", "results.npz"
 PEEK_BYTES = 4096
 _HEADER_BYTES = 2**24  # of an array; numpy's own limit is too low for tables of many columns
+_decode = json.JSONDecoder().decode
 _PEEK_DEPTH = 100  # more could make the journal's reader run out of stack
 
 
@@ -56,7 +57,13 @@ def from_peek(line: str) -> Any:
     Raises:
         ResultsError: there is a value among them that cannot be made here.
     """
-    return _made(line.encode(), f"the journal, {line[:80]},", {})
+    data = line.encode()
+    if not may_have_types(data):
+        try:
+            return _decode(line)
+        except (ValueError, RecursionError):
+            pass  # what is wrong is said below
+    return _made(data, f"the journal, {line[:80]},", {})
 
 
 def load(cwd: Path, *, allow_pickle: bool) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from multirun_core._model.typed import MARK, NOT_FINITE, NUMPY_NUMBERS
 
+_MARK = MARK.encode()
 _NUMPY_TIME = re.compile(r"(datetime64|timedelta64)(\[[0-9]*[a-zA-Z]+\])?")
 _SHOWN = 80
 
@@ -20,7 +21,7 @@ class MissingNumpyError(Exception):
 
 def may_have_types(data: bytes) -> bool:
     """Whether JSON may hold a typed value; False is certain, as any letter may be escaped."""
-    return MARK.encode() in data or b"\\u00" in data
+    return _MARK in data or b"\\u00" in data
 
 
 def kind_of(value: Mapping[str, Any]) -> str | None:
