@@ -22,8 +22,9 @@ import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
+from operator import attrgetter
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from multirun_core.errors import ResultsError
 
@@ -41,8 +42,11 @@ _FACTS = (
     "cpu_seconds",
     "max_rss_bytes",
 )
+_facts = attrgetter(*_FACTS)
 Keys: TypeAlias = tuple[Hashable, ...]  # those that lead to a part of a result
+_Key = TypeVar("_Key", bound=Hashable)
 
+_LEAVES = {type(None), bool, int, float, str, list}
 _SPOOL_BYTES = 32 * 1024 * 1024
 
 
@@ -106,6 +110,10 @@ class Names:
 
 def spread(result: Any) -> dict[Keys, Any]:
     """Return the parts of a result: those of dicts by the keys that lead to them."""
+    if type(result) is dict:
+        flat = cast("dict[Hashable, Any]", result)
+        if _LEAVES.issuperset(map(type, flat.values())):  # as most are
+            return {(key,): part for key, part in flat.items()}
     parts: dict[Keys, Any] = {}
     waiting: list[tuple[Keys, Any, tuple[int, ...]]] = [((), result, ())]
     while waiting:
@@ -126,39 +134,80 @@ def rows(runs: Sequence[Run], names: Names) -> Iterator[Row]:
         for key in run.params:
             names.param(key)
     for run in runs:
-        # The result first: a run's status is then never older than its result.
-        result, error = None, None
-        try:
-            result = run.result
-        except ResultsError as problem:
-            error = str(problem)
+        parts, error = _result(run)
         yield Row(
             run.index,
             {names.param(key): value for key, value in run.params.items()},
-            {fact: getattr(run, fact) for fact in _FACTS},
-            {names.result(keys): value for keys, value in spread(result).items()},
+            dict(zip(_FACTS, _facts(run), strict=True)),
+            {names.result(keys): value for keys, value in parts.items()},
             error,
         )
+
+
+def _result(run: Run) -> tuple[dict[Keys, Any], str | None]:
+    """Return the parts of a run's result, and why it could not be read.
+
+    It must be looked at before the facts: a run's status is then never older than its result.
+    """
+    try:
+        return spread(run.result), None
+    except ResultsError as problem:
+        return {}, str(problem)
+
+
+class _Columns(Generic[_Key]):
+    """Columns that are filled row by row; what a row has not is None."""
+
+    def __init__(self) -> None:
+        self._columns: dict[_Key, list[Any]] = {}
+        self._count = 0
+        self._keys: tuple[_Key, ...] = ()  # of the last row
+        self._adders: list[Callable[[Any], None]] = []  # of their columns
+
+    def add(self, row: dict[_Key, Any]) -> None:
+        """Add a row; one with the keys of the row before takes the least time."""
+        keys = tuple(row)
+        if keys != self._keys:
+            self._keys = keys
+            self._adders = [self._filled(self._columns.setdefault(key, [])).append for key in keys]
+        for add, value in zip(self._adders, row.values(), strict=True):
+            add(value)
+        self._count += 1
+
+    def items(self) -> Iterator[tuple[_Key, list[Any]]]:
+        """Return the columns by their keys, all equally long, as they were first seen."""
+        return ((keys, self._filled(column)) for keys, column in self._columns.items())
+
+    def _filled(self, column: list[Any]) -> list[Any]:
+        column.extend([None] * (self._count - len(column)))
+        return column
 
 
 def build_columns(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Return the table of `runs` as lists of equal length by column name, as described above.
 
-    `started` is in seconds since the epoch, `duration` and `cpu_seconds` are in seconds.
+    Each run is looked at once. `started` is in seconds since the epoch, `duration` and
+    `cpu_seconds` are in seconds.
     """
+    params, results = _Columns[str](), _Columns[Keys]()
+    facts: list[tuple[Any, ...]] = []
+    numbers: list[int | None] = []
+    errors: list[str | None] = []
+    for run in runs:
+        parts, error = _result(run)
+        facts.append(_facts(run))
+        params.add(run.params)
+        results.add(parts)
+        numbers.append(run.index)
+        errors.append(error)
     names = Names()
-    columns: dict[str, list[Any]] = {}
-    count = 0
-    for row in rows(runs, names):
-        for name, value in row.cells().items():
-            column = columns.setdefault(name, [])
-            column.extend([None] * (count - len(column)))
-            column.append(value)
-        count += 1
-    table = {name: columns.get(name, []) for name in names.all}
-    for column in table.values():
-        column.extend([None] * (count - len(column)))
-    return table
+    return {
+        "index": numbers,
+        **{names.param(key): column for key, column in params.items()},
+        **{fact: [row[place] for row in facts] for place, fact in enumerate(_FACTS)},
+        **{names.result(keys): column for keys, column in results.items()},
+        "result_error": errors,
+    }
 
 
 def write_csv(runs: Sequence[Run], target: str | os.PathLike[str] | IO[str]) -> None:
