@@ -14,7 +14,6 @@ from multirun_core._sweep import segment
 from multirun_core._sweep.history import History
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOURNAL, absolute
-from multirun_core._sweep.live import Completions, Live
 from multirun_core._sweep.manifest import Manifest
 from multirun_core._sweep.results import JSON_NAME, PICKLE_NAME
 from multirun_core.errors import RunnerClosedError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from multirun_core._model.run import Run
     from multirun_core._sweep.collect import Collect
+    from multirun_core._sweep.live import Completions, Live
 
 
 _SHOWN = 5
@@ -170,6 +170,8 @@ class Sweep:
 
         It is over when all runs that were asked for so far have ended, those added meanwhile too.
         """
+        from multirun_core._sweep.live import Completions
+
         return Completions(self._live, [run for run in self.runs if run.done])
 
     def wait(self) -> None:
