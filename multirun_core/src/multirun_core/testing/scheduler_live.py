@@ -24,12 +24,30 @@ done
 : >"$1/ended-$2"
 """
 _LISTENS = """
-sleep 300 &
+(
+    trap ': >"$1/hit-$2"; exit' TERM
+    m=0
+    while [ "$m" -lt 3000 ]; do
+        : >"$1/tick-$2"
+        sleep 0.1
+        m=$((m + 1))
+    done
+) &
 mr_child=$!
-trap 'kill -0 "$mr_child" && : >"$1/told-$2"' TERM
+trap ': >"$1/told-$2"' TERM
 """
+# A child that was sent the signal can make one more tick at most: the one that it was at.
 _GONE = """
-kill "$mr_child" && : >"$1/spared-$2"
+for mr_round in 1 2; do
+    rm -f "$1/tick-$2"
+    n=0
+    until [ -e "$1/tick-$2" ] || [ -e "$1/hit-$2" ] || [ "$n" -ge 300 ]; do
+        sleep 0.1
+        n=$((n + 1))
+    done
+done
+[ -e "$1/tick-$2" ] && [ ! -e "$1/hit-$2" ] && : >"$1/spared-$2"
+kill "$mr_child"
 """
 
 
