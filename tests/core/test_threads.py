@@ -34,6 +34,28 @@ def test_all_work_is_done_by_a_bounded_number_of_threads_that_end() -> None:
     assert threads.submit(work, 7).result(30) == 7  # and begin again
 
 
+def test_a_thread_that_lingers_does_what_comes_and_ends_at_the_shutdown() -> None:
+    threads = Threads(2, "multirun-test", linger=60)
+    first = threads.submit(threading.get_ident).result(30)
+    wait_until(lambda: threads._idle == 1)
+    assert threads.submit(threading.get_ident).result(30) == first
+    wait_until(lambda: threads._idle == 1)
+    both = threading.Barrier(2)
+    pair = [threads.submit(both.wait, 30), threads.submit(both.wait, 30)]
+    assert sorted(future.result(30) for future in pair) == [0, 1]  # one was not enough
+    began = time.monotonic()
+    threads.shutdown()
+    assert time.monotonic() - began < 30
+    assert not named("multirun-test")
+
+
+def test_a_thread_that_lingers_ends_when_nothing_comes() -> None:
+    threads = Threads(1, "multirun-test", linger=0.05)
+    assert threads.submit(lambda: 1).result(30) == 1
+    wait_until(lambda: not named("multirun-test"))
+    assert threads.submit(lambda: 2).result(30) == 2
+
+
 def test_work_that_fails_says_so_and_the_next_is_done() -> None:
     threads = Threads(1, "multirun-test")
     failed = threads.submit(lambda: 1 / 0)

@@ -22,18 +22,27 @@ class Stopped(BaseException):
 
 
 class Threads(Executor):
-    """Daemon threads, each of which ends as soon as there is nothing left to do.
+    """Daemon threads, each of which ends when there has been nothing to do for a while.
 
     Those of `ThreadPoolExecutor` refuse work once the main thread has ended, although a sweep may
     go on in another thread; and the interpreter's exit waits for them, even for one that hangs on
     a dead disk.
     """
 
-    def __init__(self, most: int, name: str) -> None:
-        """Let at most so many threads work at a time."""
+    def __init__(self, most: int, name: str, linger: float = 0.0) -> None:
+        """Let at most so many threads work at a time.
+
+        Args:
+            most: how many.
+            name: what they are called.
+            linger: seconds that one waits for further work, unless they are shut down.
+        """
         self._most = most
         self._name = name
+        self._linger = linger
         self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
+        self._idle = 0
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._threads: set[threading.Thread] = set()
         self._closed = False
@@ -49,7 +58,9 @@ class Threads(Executor):
             if self._closed:
                 raise RuntimeError(f"the threads {self._name} have been shut down")
             self._waiting.append((future, partial(fn, *args, **kwargs)))
-            if len(self._threads) < self._most:
+            if self._idle >= len(self._waiting):
+                self._more.notify()
+            elif len(self._threads) < self._most:
                 self._start()
         return future
 
@@ -67,6 +78,10 @@ class Threads(Executor):
     def _work(self) -> None:
         while True:
             with self._lock:
+                if not self._waiting and self._linger and not self._closed:
+                    self._idle += 1
+                    self._more.wait(self._linger)
+                    self._idle -= 1
                 if not self._waiting:
                     self._threads.discard(threading.current_thread())
                     return
@@ -85,6 +100,7 @@ class Threads(Executor):
         """Take no further work; with `wait`, return when what there is has been done."""
         with self._lock:
             self._closed = True
+            self._more.notify_all()
             threads = list(self._threads)
             dropped = [future for future, _ in self._waiting] if cancel_futures else []
         for future in dropped:

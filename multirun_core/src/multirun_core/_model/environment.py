@@ -16,6 +16,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 
 from multirun_core._model.params import ParamValue, to_text
 
@@ -38,17 +39,16 @@ def run_environment(
         "MULTIRUN_INDEX": str(index),
         "MULTIRUN_ATTEMPT": str(attempt),
     }
-    capitals = Counter(name.upper() for name in params if _IDENTIFIER.match(name))
     omitted: list[str] = []
     room = MAX_TOTAL_BYTES
-    for name, value in params.items():
-        variable = "MULTIRUN_PARAM_" + name.upper()
+    variables = _variables(tuple(params))
+    for (name, value), variable in zip(params.items(), variables, strict=True):
         text = to_text(value)
         size = _size(text)
         # The kernel adds a byte after each, and a pointer of eight.
         cost = len(variable) + size + 10
         fits = max(size, len(name)) <= MAX_VALUE_BYTES and cost <= room
-        if fits and capitals[name.upper()] == 1 and _IDENTIFIER.match(name):
+        if fits and variable:
             env[variable] = text
             room -= cost
         else:
@@ -57,6 +57,18 @@ def run_environment(
         listed = json.dumps(omitted)
         env["MULTIRUN_PARAMS_OMITTED"] = listed if len(listed) <= MAX_VALUE_BYTES else '["*"]'
     return env
+
+
+@lru_cache(maxsize=64)
+def _variables(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the variable of each parameter; "" where its name makes none."""
+    capitals = Counter(name.upper() for name in names if _IDENTIFIER.match(name))
+    return tuple(
+        f"MULTIRUN_PARAM_{name.upper()}"
+        if capitals[name.upper()] == 1 and _IDENTIFIER.match(name)
+        else ""
+        for name in names
+    )
 
 
 def _size(text: str) -> int:

@@ -66,6 +66,7 @@ class Driver(Recorder):
     def changed(self, run: Run, previous: RunStatus) -> None:
         """Keep the counts, and say of a run that never began why the sweep stopped."""
         super().changed(run, previous)
+        self._journal.hasty = not self.open and not self.counts["pending"]
         if run.status == "skipped" and run.reason == "cancelled":
             run.reason = self.stopping or run.reason
         if run.status == "pending" and self._stopped and run.task is not None:
@@ -99,7 +100,7 @@ class Driver(Recorder):
         outcome = "interrupted"
         try:
             await finish(self._define())
-            await self._journal.flush()
+            await self._journal.flush(at_once=True)
             if self._opened.todo or self._ends_drivers:
                 await self._runner.ready()
             if self._ends_drivers:
@@ -348,7 +349,7 @@ class Driver(Recorder):
 
     async def _write_guardian(self, guardian: ProcessId) -> None:
         self._journal.event("guardian", process=guardian.to_json())
-        await self._journal.flush()
+        await self._journal.flush(at_once=True)
 
     async def _tick(self) -> None:
         """Renew the lease, look for a driver that took over, hear requests."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _GROUP_SECONDS = 0.025
+_LINGER_SECONDS = 1.0  # starting a thread takes longer than the rest of what a group takes
 
 
 class Journal:
@@ -26,21 +27,28 @@ class Journal:
     Lines are gathered for some milliseconds, written in one go by a thread of its own and flushed
     (fdatasync(2)). Before each group it looks for a higher segment: a driver that was suspended
     while another took its sweep over writes nothing more.
+
+    Attributes:
+        hasty: whether lines are written without gathering others: nothing is started any more
+            that would be held up by that.
     """
 
     def __init__(self, path: Path, number: int) -> None:
         """Take over a segment that `segment.create` has just made."""
         self.path = path
         self.number = number
-        self._next = segment.path_of(path.parent, number + 1)
+        self._next = str(segment.path_of(path.parent, number + 1))
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._buffer: list[bytes] = []
         self._chores: list[Callable[[], None]] = []
         self._group: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
+        self.hasty = False
+        self._timer: asyncio.TimerHandle | None = None
         self._last_flush = 0.0
         self._broken: BaseException | None = None
-        self._thread = Threads(1, "multirun-journal")
+        self._checked = 0.0
+        self._thread = Threads(1, "multirun-journal", _LINGER_SECONDS)
 
     def append(self, line: bytes) -> None:
         """Add lines; they reach the disk soon, and surely before a later `flush` returns."""
@@ -74,21 +82,38 @@ class Journal:
             raise AssertionError("append() opens a group")
         return self._group
 
-    async def flush(self) -> None:
+    async def flush(self, *, at_once: bool = False) -> None:
         """Return once all lines added so far are on disk. Cancelling it cancels no writing.
+
+        Args:
+            at_once: whether to gather no others: where nothing goes on before this is done.
 
         Raises:
             JournalError: they cannot be written.
             SweepSupersededError: another driver has taken over.
         """
-        await asyncio.shield(self.flushed())
+        flushed = self.flushed()
+        if at_once:
+            self._last_flush = 0.0  # if one is being written, the next one follows at once
+            if self._timer is not None:
+                self._timer.cancel()
+                self._write_group()
+        await asyncio.shield(flushed)
 
-    def check_ours(self) -> None:
-        """Raise `SweepSupersededError` if another driver has taken the sweep over."""
-        if self._next.exists():
+    def check_ours(self, *, lately: bool = False) -> None:
+        """Raise `SweepSupersededError` if another driver has taken the sweep over.
+
+        Args:
+            lately: whether it is enough to have looked as short a time ago as a group takes.
+        """
+        now = time.monotonic()
+        if lately and now < self._checked + _GROUP_SECONDS:
+            return
+        self._checked = now
+        if os.path.exists(self._next):  # noqa: PTH110 - asked before each run
             raise SweepSupersededError(
                 f"{self.path.parent.parent}: another driver has taken this sweep over "
-                f"({self._next.name} exists); this one has stopped and written nothing more"
+                f"({Path(self._next).name} exists); this one has stopped and written nothing more"
             )
 
     def renew(self) -> None:
@@ -100,7 +125,7 @@ class Journal:
         """Flush what is left, unless writing has failed before, and close the segment."""
         try:
             if self._buffer and self._broken is None:
-                await self.flush()
+                await self.flush(at_once=True)
         finally:
             while self._writing is not None:
                 await asyncio.wait([self._writing])
@@ -114,10 +139,12 @@ class Journal:
     def _write_soon(self) -> None:
         loop = asyncio.get_running_loop()
         self._writing = loop.create_future()
-        loop.call_at(max(loop.time(), self._last_flush + _GROUP_SECONDS), self._write_group)
+        when = 0.0 if self.hasty else self._last_flush + _GROUP_SECONDS
+        self._timer = loop.call_at(when, self._write_group)
 
     def _write_group(self) -> None:
         loop = asyncio.get_running_loop()
+        self._timer = None
         group, self._group = self._group, None
         data, chores = b"".join(self._buffer), self._chores
         self._buffer, self._chores = [], []

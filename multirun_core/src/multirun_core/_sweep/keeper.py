@@ -39,6 +39,7 @@ class Reader:
     ) -> None:
         self.root = root
         self.cmd = list(cmd)
+        self._is_constant = not any("{" in word for word in self.cmd)
         self.runs = runs
         self.allow_pickle = allow_pickle
         self.policy = Policy()
@@ -58,7 +59,7 @@ class Reader:
 
     def command(self, run: Run) -> list[str]:
         """Return the run's command, filled in."""
-        return fill(self.cmd, run.params)
+        return list(self.cmd) if self._is_constant else fill(self.cmd, run.params)
 
     def environment(self, run: Run) -> Mapping[str, str]:
         """Return the variables that tell the program about its run, for the present attempt.

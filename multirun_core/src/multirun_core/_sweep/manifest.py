@@ -18,6 +18,17 @@ from multirun_core._sweep.layout import FORMAT, MANIFEST, write_whole
 from multirun_core.errors import SweepError, SweepNotFoundError
 
 _GIT_SECONDS = 5.0
+# Commit and changes in one call; the format is in git-status(1), "Porcelain Format Version 2".
+_GIT = [
+    "git",
+    "--no-optional-locks",
+    "status",
+    "--porcelain=v2",
+    "--branch",
+    "--no-ahead-behind",
+    "--untracked-files=no",
+]
+_COMMIT = "# branch.oid "
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,20 +139,18 @@ def _git(here: Path) -> dict[str, Any] | None:
     if not any((folder / ".git").exists() for folder in (here, *here.parents)):
         return None
     try:
-        commit = _ask_git("rev-parse", "HEAD").strip()
-        dirty = bool(_ask_git("status", "--porcelain", "--untracked-files=no").strip())
+        done = subprocess.run(
+            _GIT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_GIT_SECONDS,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "dirty": dirty}
-
-
-def _ask_git(*words: str) -> str:
-    done = subprocess.run(
-        ["git", "--no-optional-locks", *words],  # noqa: S607 - git where the user has it
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=_GIT_SECONDS,
-    )
-    return done.stdout
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith(_COMMIT)), "(initial)")
+    if commit == "(initial)":
+        return None
+    return {"commit": commit, "dirty": not all(line.startswith("# ") for line in lines)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from multirun_core._inrun import store_results
 from multirun_core._staging.rundir import Stager, tidy
-from multirun_core._sweep import results, segment
+from multirun_core._sweep import results
 from multirun_core._sweep.collect import Collector, collect
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.thinning import Thinner
@@ -54,6 +54,7 @@ class Recorder(Reader):
         self._thinner = Thinner(call.keep, spares_failures=call.goes_on, work=work)
         self._collector = call.collector
         self._host = socket.gethostname()
+        self._host_json = json.dumps(self._host)
         self._resumed = opened.number > 1
         self._seen: set[int] = set()
 
@@ -68,7 +69,7 @@ class Recorder(Reader):
             SweepSupersededError: another driver has taken over.
             OSError: the directory cannot be written.
         """
-        self._journal.check_ours()
+        self._journal.check_ours(lately=True)
         if run.index is None:
             raise AssertionError("a sweep's runs are numbered")
         if self._resumed and run.index not in self._seen:
@@ -89,17 +90,13 @@ class Recorder(Reader):
 
     def began(self, run: Run) -> None:
         """Write down that an attempt starts."""
-        self._journal.append(
-            segment.encode(
-                {
-                    "event": "start",
-                    "run": run.index,
-                    "attempt": run.attempts,
-                    "time": _round(run.started),
-                    "host": self._host,
-                }
-            )
+        if run.started is None:
+            raise AssertionError("a run that begins has a time")
+        line = (
+            f'{{"event": "start", "run": {run.index}, "attempt": {run.attempts}, '
+            f'"time": {round(run.started, 6)}, "host": {self._host_json}}}\n'
         )
+        self._journal.append(line.encode())
 
     async def conclude(self, run: Run) -> None:
         """Collect the results of an attempt that has succeeded, where there is a rule for it."""
@@ -141,7 +138,7 @@ class Recorder(Reader):
         line = json.dumps({name: fact for name, fact in facts.items() if fact is not None})
         run.inline_result = None
         if end.started is not None:
-            directory = self.directory(run)
+            directory = self.directory_text(run)
             run.inline_result = results.peek(directory)
             if run.inline_result is not None:
                 line = f'{line[:-1]}, "result": {run.inline_result}}}'

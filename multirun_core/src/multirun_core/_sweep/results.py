@@ -31,7 +31,7 @@ _decode = json.JSONDecoder().decode
 _PEEK_DEPTH = 100  # more could make the journal's reader run out of stack
 
 
-def peek(cwd: Path) -> str | None:
+def peek(cwd: Path | str) -> str | None:
     """Return small JSON results on one line, to be kept in the journal; None for all others.
 
     None says nothing about what was posted: nothing, a pickle, a file of more than `PEEK_BYTES`,
