@@ -169,8 +169,7 @@ class Attempts(AbstractRunner):
             async with self._staging:
                 if run.keeper is not None and not adopted:
                     await run.keeper.prepare(run)
-                if self.semaphore is not None:
-                    await self.semaphore.acquire()
+                await self._take_slot(run)
         except StagingError as error:
             return ExitStatus(code=None, reason="staging", message=str(error))
         except asyncio.CancelledError:
@@ -196,6 +195,11 @@ class Attempts(AbstractRunner):
         if run.status == "running":
             run.status = "pending"
         return await self._attempt(run, last)
+
+    async def _take_slot(self, run: Run) -> None:
+        """Wait until one more may be executed; cancelled, none is."""
+        if self.semaphore is not None:
+            await self.semaphore.acquire()
 
     async def _conclude(self, run: Run, keeper: Keeper, end: ExitStatus) -> None:
         try:

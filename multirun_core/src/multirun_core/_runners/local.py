@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from multirun_core._model.environment import RUN_VARIABLES
 from multirun_core._model.resources import (
     Resources,
-    check_count,
     gpu_variables,
     parse_size,
     thread_variables,
 )
 from multirun_core._model.run import STDERR, STDOUT, ExitStatus, Run
-from multirun_core._runners.cpus import usable_cpus
+from multirun_core._runners.launcher.client import Launcher
+from multirun_core._runners.launcher.ends import lost
+from multirun_core._runners.local_options import cpus_of, device_names, slots_for
 from multirun_core._runners.resources import Machine, Pool, Share
+from multirun_core._runners.slots import Slots
 from multirun_core._runners.task import TaskRunner
 from multirun_core._runners.warm import Hint, Warming, check_preload
 from multirun_core.errors import SubmitError, UsageError
@@ -27,7 +29,7 @@ from multirun_core.errors import SubmitError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from multirun_core._runners.launcher.client import Launcher
+    from multirun_core._runners.launcher.ahead import Ahead
     from multirun_core._runners.launcher.threads import ThreadLauncher
 
 
@@ -109,12 +111,12 @@ class ParallelLocalRunner(TaskRunner):
         if isinstance(max_parallel, str) and max_parallel != "auto":
             raise UsageError(f"max_parallel is {max_parallel!r}; it must be a number or 'auto'")
         needs = Resources(
-            cpus=_cpus(cpus_per_run, pin=pin),
+            cpus=cpus_of(cpus_per_run, pin=pin),
             memory_bytes=None if memory_per_run is None else parse_size(memory_per_run),
             gpus=None if gpus is None else 1,
         )
         self._gpus = device_names(gpus)
-        slots = _fitting(needs, self._gpus) if max_parallel == "auto" else max_parallel
+        slots = slots_for(needs, self._gpus) if max_parallel == "auto" else max_parallel
         if max_parallel != "auto" and len(self._gpus) > slots:
             raise UsageError(
                 f"gpus names {len(self._gpus)} devices, but max_parallel={max_parallel} lets no "
@@ -141,10 +143,15 @@ class ParallelLocalRunner(TaskRunner):
         self._pin = pin
         self._memory_limit = memory_limit
         self._launcher: Launcher | ThreadLauncher | None = None
+        self._lines_up = False
         self._pool: Pool | None = None
+        self._ahead: dict[Run, Ahead] = {}
         names = check_preload(preload)
         self._warming = Warming(names) if warm or names is not None else None
         self._hint = Hint() if warm is None and names is None else None
+
+    def _slots(self) -> Slots | None:
+        return None if self.max_parallel is None else Slots(self.max_parallel)
 
     async def open(self) -> None:
         """Start the launcher, the small process that is parent of all runs.
@@ -160,6 +167,14 @@ class ParallelLocalRunner(TaskRunner):
         if self._warming is not None:
             self._warming.base_env = base
         self._launcher = await open_launcher(base, limits_data=self._memory_limit)
+        # Those that wait already are not with this launcher: it would start a later one before.
+        self._lines_up = (
+            not self._shares
+            and self._warming is None
+            and isinstance(self.semaphore, Slots)
+            and not self.semaphore.locked()
+            and type(self).execute is ParallelLocalRunner.execute
+        )
         self.guardian = self._launcher.identity
         if self.on_guardian is not None:
             await self.on_guardian(self._launcher.identity)
@@ -208,36 +223,86 @@ class ParallelLocalRunner(TaskRunner):
         async with pool.share(needs) as share:
             return await self._carry_out(run, needs, share)
 
+    async def _take_slot(self, run: Run) -> None:
+        """Wait for a slot; the launcher may start the run before the driver has heard of it."""
+        await self.ready()
+        slots, launcher, policy = self.semaphore, self._launcher, self._policy(run)
+        varies = policy.timeout_factor is not None or policy.resources is not None
+        if not isinstance(slots, Slots) or not isinstance(launcher, Launcher) or varies:
+            await super()._take_slot(run)
+            return
+        if not self._lines_up or not slots.locked() or slots.outsiders:
+            await slots.acquire()
+            return
+        limits = self.limits(run)
+        try:
+            ahead = launcher.line_up(
+                *self._order(run, limits.env),
+                timeout=limits.timeout,
+                grace=limits.grace,
+                on_begin=partial(self._heard, run),
+            )
+        except (TypeError, ValueError):  # no program can be given that, as `execute` will find
+            await slots.acquire()
+            return
+        self._ahead[run] = ahead
+        place = slots.enter()
+        try:
+            await asyncio.shield(place)
+        except asyncio.CancelledError:
+            try:
+                if await ahead.withdraw():
+                    self._heard(run)
+            finally:
+                del self._ahead[run]
+                slots.leave(place)
+            raise
+
+    def _heard(self, run: Run) -> None:
+        """Take note that a run has begun which was lined up."""
+        if run.status == "pending":
+            self.begin(run)
+
     async def _carry_out(
         self, run: Run, needs: Resources | None = None, share: Share | None = None
     ) -> ExitStatus:
         await self.ready()
         if self._launcher is None:
             raise AssertionError("open() leaves a launcher")
-        limits, cwd = self.limits(run), str(run.cwd)
-        variables = limits.env
-        confined: dict[str, Any] = {}
-        if needs is not None and share is not None:
-            variables = {**self._variables(needs, share), **variables}
-            confined["cpus"] = share.cpus if self._pin else ()
-            confined["data_bytes"] = share.memory_bytes if self._memory_limit else 0
-        if self._warming is not None:
-            confined["warm"] = await self._warming.place(self._launcher, run.cmd, cwd, variables)
-        self.begin(run)
-        env = {**run.environment, **variables}
-        end = await self._launcher.run(
-            run.cmd,
-            cwd,
-            env,
-            f"{cwd}/{STDOUT}",
-            f"{cwd}/{STDERR}",
-            timeout=limits.timeout,
-            grace=limits.grace,
-            **confined,
-        )
+        limits = self.limits(run)
+        variables, end = limits.env, None
+        ahead = self._ahead.pop(run, None)
+        if ahead is not None and ahead.held_by(self._launcher):
+            self._heard(run)
+            end = await ahead.run()
+        elif ahead is not None and run.stdout.is_file():
+            self.begin(run)
+            end = lost("the launcher died when it had just begun")
+        if end is None:
+            confined: dict[str, Any] = {}
+            if needs is not None and share is not None:
+                variables = {**self._variables(needs, share), **variables}
+                confined["cpus"] = share.cpus if self._pin else ()
+                confined["data_bytes"] = share.memory_bytes if self._memory_limit else 0
+            if self._warming is not None:
+                confined["warm"] = await self._warming.place(
+                    self._launcher, run.cmd, str(run.cwd), variables
+                )
+            self._heard(run)
+            end = await self._launcher.run(
+                *self._order(run, variables), timeout=limits.timeout, grace=limits.grace, **confined
+            )
         if self._hint is not None:
-            self._hint.note(self._launcher, run.cmd, env, end)
+            self._hint.note(self._launcher, run.cmd, variables, end)
         return end
+
+    def _order(
+        self, run: Run, variables: Mapping[str, str]
+    ) -> tuple[list[str], str, dict[str, str], str, str]:
+        """Return command, directory, variables, and the files for output."""
+        own = run.environment
+        cwd = own.get("MULTIRUN_RUN_DIR") or str(run.cwd)
+        return run.cmd, cwd, {**own, **variables}, f"{cwd}/{STDOUT}", f"{cwd}/{STDERR}"
 
     def _variables(self, needs: Resources, share: Share) -> dict[str, str]:
         variables = {} if needs.cpus is None else thread_variables(needs.cpus)
@@ -251,36 +316,3 @@ class ParallelLocalRunner(TaskRunner):
         if self._pool is None or self._pool.loop is not asyncio.get_running_loop():
             self._pool = Pool(self._machine())
         return self._pool
-
-
-def device_names(gpus: Sequence[int | str] | None) -> tuple[str, ...]:
-    """Return the devices as variables name them.
-
-    Raises:
-        UsageError: there are none, one is given twice, or one is no name of a device.
-    """
-    if gpus is None:
-        return ()
-    names = tuple(str(gpu).strip() for gpu in gpus)
-    wrong = [name for name in names if not re.fullmatch(r"[\w.:/-]+", name) or name[0] == "-"]
-    if not names or wrong or len(set(names)) < len(names) or isinstance(gpus, str):
-        raise UsageError(
-            f"gpus is {gpus!r}; it must name each device once, as in [0, 1] or ['GPU-8d2a…', …]"
-        )
-    return names
-
-
-def _cpus(cpus_per_run: int | None, *, pin: bool) -> int | None:
-    if pin and not hasattr(os, "sched_setaffinity"):
-        raise UsageError("pin=True needs sched_setaffinity(2), which this system does not have")
-    if cpus_per_run is None:
-        return 1 if pin else None
-    return check_count("cpus_per_run", cpus_per_run, least=1)
-
-
-def _fitting(needs: Resources, gpus: Sequence[str]) -> int:
-    """Return how many runs have the CPUs and GPUs that each is given; at least 1."""
-    slots = usable_cpus() // (needs.cpus or 1)
-    if gpus:
-        slots = len(gpus) if needs.cpus is None else min(slots, len(gpus))
-    return max(1, slots)

@@ -350,6 +350,9 @@ class TaskRunner(Attempts):
         Raises:
             BackendError: it cannot be opened, such as for a host that refuses.
         """
+        loop = asyncio.get_running_loop()
+        if self._opened and self._loop is loop and not self._opening.locked() and not self.broken:
+            return
         self._bind()
         async with self._opening:
             if self.broken:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -19,3 +19,24 @@ def absolute(path: Path | str) -> bytes:
 def encoded(env: Mapping[Any, Any]) -> dict[bytes, bytes]:
     """Return an environment as the system has it."""
     return {os.fsencode(name): os.fsencode(value) for name, value in env.items()}
+
+
+def order(
+    argv: Sequence[str],
+    cwd: Path | str,
+    env: Mapping[str, str],
+    stdout: str,
+    stderr: str,
+    limit: float | None,
+    grace: float,
+) -> tuple[Any, ...]:
+    """Return what the launcher is told of a run; marshal takes no subclass of float."""
+    return (
+        [os.fsencode(word) for word in argv],
+        absolute(cwd),
+        encoded(env),
+        absolute(stdout),
+        absolute(stderr),
+        None if limit is None else float(limit),
+        float(grace),
+    )

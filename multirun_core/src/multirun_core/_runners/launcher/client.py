@@ -7,7 +7,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from multirun_core._runners.launcher.arguments import absolute, encoded
+from multirun_core._runners.launcher.ahead import Ahead, Pending
+from multirun_core._runners.launcher.arguments import encoded, order
 from multirun_core._runners.launcher.connection import Connection
 from multirun_core._runners.launcher.ends import END_BOUND, ended, lost, settled, start_failure
 from multirun_core._runners.launcher.process import kill_session, spawn
@@ -16,7 +17,7 @@ from multirun_core.errors import RunnerClosedError, RunnerError
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from multirun_core._model.run import ExitStatus
@@ -26,19 +27,6 @@ _PING_EVERY = 10.0
 _PINGS_MISSED = 12
 _REAP_LOOKS = 1000
 _REAP_EVERY = 0.002
-
-
-class _Pending:
-    """A run whose end has not been reported."""
-
-    __slots__ = ("future", "grace", "limit")
-
-    def __init__(
-        self, future: asyncio.Future[ExitStatus], grace: float, limit: float | None
-    ) -> None:
-        self.future = future
-        self.grace = grace
-        self.limit = limit
 
 
 class Launcher:
@@ -63,7 +51,7 @@ class Launcher:
         self._process = process
         self._errors = errors
         self._loop = asyncio.get_running_loop()
-        self._runs: dict[int, _Pending] = {}
+        self._runs: dict[int, Pending] = {}
         self._warm: dict[int, asyncio.Future[str | None]] = {}
         self.cold: dict[int, str] = {}
         self._count = 0
@@ -164,32 +152,60 @@ class Launcher:
         """
         if self._why_lost is not None:
             return lost(self._why_lost)
-        if self._closing:
-            raise RunnerClosedError("the launcher is closed; open another one")
-        number = self._count = self._count + 1
-        message = (
-            "start",
-            number,
-            [os.fsencode(word) for word in argv],
-            absolute(cwd),
-            encoded(env),
-            absolute(stdout),
-            absolute(stderr),
-            None if timeout is None else float(timeout),  # marshal takes no subclass of float
-            float(grace),
+        told = (
+            *order(argv, cwd, env, stdout, stderr, timeout, grace),
             (tuple(cpus), data_bytes) if cpus or data_bytes else None,
             warm,
         )
-        pending = _Pending(self._loop.create_future(), grace, timeout)
-        self._runs[number] = pending
-        if self._timer is None:
-            self._timer = self._loop.call_later(_PING_EVERY, self._ping)
-        self._connection.send(*message)
+        number, pending = self._give("start", told, grace, timeout)
+        end = await self.end_of(number, pending)
+        if end is None:
+            raise AssertionError("only what is lined up can be withdrawn")
+        return end
+
+    def line_up(
+        self,
+        argv: Sequence[str],
+        cwd: Path | str,
+        env: Mapping[str, str],
+        stdout: str,
+        stderr: str,
+        *,
+        timeout: float | None,
+        grace: float,
+        on_begin: Callable[[], object] | None = None,
+    ) -> Ahead:
+        """Have a program started, as `run` does, as soon as one that runs has succeeded.
+
+        Of several the first is started first. After a failure none is until the task that waits
+        for it has made its next step: that may be to stop. `on_begin` is called when it has been
+        started so, before anybody learns of an end that comes later.
+        """
+        told = order(argv, cwd, env, stdout, stderr, timeout, grace)
+        number, pending = self._give("next", told, grace, timeout)
+        pending.on_begin = on_begin
+        return Ahead(self, number, pending)
+
+    def go(self, number: int) -> None:
+        """Have a program started that was lined up, unless it was."""
+        if (pending := self._runs.get(number)) is not None:
+            pending.begun = True
+        self._connection.send("go", number)
+
+    async def end_of(self, number: int, pending: Pending) -> ExitStatus | None:
+        """Wait for the end of a run; see `run`."""
         try:
             return await pending.future
         except asyncio.CancelledError:
-            await self._end(number, pending)
+            await self.end(number, pending)
             raise
+        finally:
+            self.decide(number, pending)
+
+    def decide(self, number: int, pending: Pending) -> None:
+        """Say that a failure has been dealt with, after the present step of the task."""
+        if pending.failed:
+            self._loop.call_soon(self._connection.send, "decided", number)
 
     def warm(
         self, argv: Sequence[str], env: Mapping[str, str], wanted: tuple[Any, ...]
@@ -238,7 +254,23 @@ class Launcher:
                 self._lose("it did not end when it was closed")
             await self._reap()
 
-    async def _end(self, number: int, pending: _Pending) -> None:
+    def _give(
+        self, what: str, told: tuple[Any, ...], grace: float, limit: float | None
+    ) -> tuple[int, Pending]:
+        if self._closing:
+            raise RunnerClosedError("the launcher is closed; open another one")
+        number = self._count = self._count + 1
+        pending = Pending(self._loop.create_future(), grace, limit, begun=what == "start")
+        if self._why_lost is not None:
+            pending.future.set_result(lost(self._why_lost))
+            return number, pending
+        self._runs[number] = pending
+        if self._timer is None:
+            self._timer = self._loop.call_later(_PING_EVERY, self._ping)
+        self._connection.send(what, number, *told)
+        return number, pending
+
+    async def end(self, number: int, pending: Pending) -> None:
         """End one run and wait for that, whatever further cancellation comes."""
         if self._runs.get(number) is not pending:
             return
@@ -259,18 +291,33 @@ class Launcher:
             self.cold[message[1]] = message[2]
         elif what == "gone":
             self._why_lost = self._why_lost or message[1]
-        elif what in ("end", "failed"):
+        elif what == "began":
+            if (pending := self._runs.get(message[1])) is not None:
+                pending.begun = True
+                if pending.on_begin is not None:
+                    self._loop.call_soon(pending.on_begin)
+        elif what in ("end", "failed", "withdrawn"):
             pending = self._runs.pop(message[1], None)
-            if pending is None or pending.future.done():
+            if pending is None:
+                return
+            _, _, *told = message
+            if what == "end":
+                code, timed_out, *_, left, trouble = told
+                pending.failed = bool(code != 0 or timed_out or left or trouble)
+            else:
+                pending.failed = what == "failed"
+            if pending.future.done():
                 return
             if self._why_lost is not None:
                 pending.future.set_result(lost(self._why_lost))
+            elif what == "withdrawn":
+                pending.future.set_result(None)
             elif what == "end":
-                _, _, code, timed_out, *facts = message
+                code, timed_out, *facts = told
                 pending.future.set_result(ended(code, timed_out, pending.limit, *facts))
             else:
                 try:
-                    pending.future.set_result(start_failure(*message[2:]))
+                    pending.future.set_result(start_failure(*told))
                 except OSError as error:
                     pending.future.set_exception(error)
 

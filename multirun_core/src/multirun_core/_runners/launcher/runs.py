@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # How long processes that cannot be killed, in uninterruptible sleep, are waited for.
 _PATIENCE = 10.0
 _ROUNDS = 20
+# A driver says something every 10 seconds. One that does not is suspended, and another may have
+# taken over what is lined up.
+_SILENCE = 30.0
 
 
 class Runs:
@@ -32,6 +35,9 @@ class Runs:
     Attributes:
         live: by number, those that were started and whose end has not been reported.
         interpreters: the warm ones, children of this process that are no runs.
+        lined_up: by number, those that are started as soon as another one has succeeded.
+        heard: when the driver last said something, by the monotonic clock.
+        undecided: those that have failed, until the driver has decided what follows from that.
     """
 
     def __init__(
@@ -50,6 +56,9 @@ class Runs:
         self._owners = Owners(self._tags, self.live)
         self._next_deadline = NEVER
         self._ending: set[LiveRun] = set()
+        self.lined_up: dict[int, tuple[Any, ...]] = {}
+        self.heard = time.monotonic()
+        self.undecided: set[int] = set()
         self._me = os.getpid()
         self._children = -1
         if tree.HAS_CHILDREN:
@@ -83,17 +92,30 @@ class Runs:
                 pid = start(argv, cwd, env, stdout, stderr, self._null, within)
             run.pid = pid
         except StartError as error:
-            self._tags.give_back(run.tag)
-            self._report(("failed", number, error.errno, error.text, error.stream))
+            self._failed(run, error.errno, error.text, error.stream)
             return
         except Exception as error:
-            self._tags.give_back(run.tag)
-            self._report(("failed", number, errno.EINVAL, "cannot start: " + repr(error), None))
+            self._failed(run, errno.EINVAL, "cannot start: " + repr(error), None)
             return
         if limit is not None:
             run.deadline = run.began + limit
             self._next_deadline = min(self._next_deadline, run.deadline)
         self.live[number] = self._mains[run.pid] = run
+
+    def line_up(self, number: int, *order: Any) -> None:
+        """Keep a run ready that is started as soon as another one has succeeded."""
+        self.lined_up[number] = order
+
+    def go(self, number: int) -> None:
+        """Start a run that was lined up, unless it has been started."""
+        order = self.lined_up.pop(number, None)
+        if order is not None:
+            self.start(number, *order)
+
+    def _failed(self, run: LiveRun, number: int, text: str, stream: str | None) -> None:
+        self._tags.give_back(run.tag)
+        self._report(("failed", run.number, number, text, stream))
+        self.undecided.add(run.number)
 
     def open_warm(self, *message: Any) -> None:
         """Start a warm interpreter, with a mark of its own."""
@@ -126,7 +148,9 @@ class Runs:
 
     def end(self, number: int) -> None:
         """End a run with its own grace, unless its end has been reported."""
-        if number in self.live:
+        if self.lined_up.pop(number, None) is not None:
+            self._report(("withdrawn", number))
+        elif number in self.live:
             self._end(self.live[number], self.live[number].grace)
 
     def _end(self, run: LiveRun, grace: float) -> None:
@@ -141,6 +165,8 @@ class Runs:
 
     def end_all(self, most: float) -> None:
         """End all runs with their own grace, but no more than `most` seconds."""
+        for number in list(self.lined_up):
+            self.end(number)
         for run in list(self.live.values()):
             self._end(run, min(run.grace, most))
 
@@ -305,6 +331,12 @@ class Runs:
         self._report(
             ("end", run.number, status, run.timed_out, run.started, ended, *usage, left, trouble)
         )
+        if status != 0 or run.timed_out or left or trouble:
+            self.undecided.add(run.number)  # nothing new may be to start
+        elif self.lined_up and not self.undecided and time.monotonic() - self.heard < _SILENCE:
+            number = next(iter(self.lined_up))
+            self._report(("began", number))
+            self.go(number)
 
 
 def _signal_group(group: int, number: int) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Without its driver, the launcher gives runs no more than this many seconds to end by TERM.
 _LAST_GRACE = 2.0
 _LONGEST_WAIT = 3600.0
+# While the next runs are lined up, the driver need not be woken for each success.
+_GATHER_SECONDS = 0.002
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -39,6 +41,7 @@ class Server:
         self._inbox = Inbox()
         self._messages: list[tuple[Any, ...]] = []
         self._outgoing = bytearray()
+        self._flush_at = NEVER
         self._closing = False
         self._terminated = False
         self._connected = True
@@ -58,10 +61,10 @@ class Server:
         """Work until there is no driver and no run."""
         self._messages.append(("ready",))
         while self._connected or self.runs.live:
-            self._flush()
+            self._flush_in_time()
             if self._closing and not self.runs.live:
                 break
-            due = self.runs.due()
+            due = min(self.runs.due(), self._flush_at)
             # epoll_wait(2) takes milliseconds as an int, which is less than 25 days.
             wait = -1 if due == NEVER else min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
             ready = {fd for fd, _ in self._poll.poll(wait)}
@@ -92,6 +95,7 @@ class Server:
         if not data:
             self._lose_driver()
             return
+        self.runs.heard = time.monotonic()
         for message in self._inbox.feed(data):
             self._handle(message)
 
@@ -102,6 +106,12 @@ class Server:
                 self._messages.append(("failed", message[1], 0, "the launcher is ending", None))
             else:
                 self.runs.start(*message[1:])
+        elif what == "next" and not self._closing:
+            self.runs.line_up(*message[1:])
+        elif what == "go":
+            self.runs.go(message[1])
+        elif what == "decided":
+            self.runs.undecided.discard(message[1])
         elif what == "end":
             self.runs.end(message[1])
         elif what == "end all":
@@ -134,7 +144,18 @@ class Server:
             self._poll.unregister(self._connection)
         self._close("", _LAST_GRACE)
 
+    def _flush_in_time(self) -> None:
+        """Send what there is to tell, or keep it for a moment in which there may be more."""
+        runs = self.runs
+        if self._messages and runs.lined_up and not runs.undecided and not self._closing:
+            now = time.monotonic()
+            self._flush_at = min(self._flush_at, now + _GATHER_SECONDS)
+            if now < self._flush_at:
+                return
+        self._flush()
+
     def _flush(self) -> None:
+        self._flush_at = NEVER
         if self._messages:
             self._outgoing += pack(self._messages)
             self._messages.clear()
