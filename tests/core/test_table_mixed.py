@@ -6,8 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multirun_core._sweep import results
@@ -88,6 +91,14 @@ def test_runs_of_whatever_shapes(pairs: list[tuple[dict[str, Any], Any]]) -> Non
     write_csv(runs, file)
     file.seek(0)
     assert next(csv.reader(file)) == list(columns)
+
+
+@pytest.mark.parametrize("other", [np.timedelta64(1, "s"), np.int64(1), 2**70, Decimal(1)])
+@pytest.mark.parametrize("one", [("a", "b"), np.timedelta64(2, "s"), np.int64(2)])
+def test_keys_that_cannot_be_compared_have_columns_of_their_own(one: Any, other: Any) -> None:
+    columns = build_columns(make_runs(({}, {one: 0.5}), ({}, {other: 1.5}), ({}, {one: 2.5})))
+    assert columns[str(one)] == [0.5, None, 2.5]
+    assert columns[str(other)] == [None, 1.5, None]
 
 
 def test_the_result_is_looked_at_before_the_facts() -> None:

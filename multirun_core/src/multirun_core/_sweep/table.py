@@ -162,13 +162,15 @@ class _Columns(Generic[_Key]):
         self._columns: dict[_Key, list[Any]] = {}
         self._count = 0
         self._keys: tuple[_Key, ...] = ()  # of the last row
+        self._mark = hash(())
         self._adders: list[Callable[[Any], None]] = []  # of their columns
 
     def add(self, row: dict[_Key, Any]) -> None:
         """Add a row; one with the keys of the row before takes the least time."""
         keys = tuple(row)
-        if keys != self._keys:
-            self._keys = keys
+        mark = hash(keys)  # keys that differ in it, such as of numpy, need not bear a comparison
+        if mark != self._mark or keys != self._keys:
+            self._mark, self._keys = mark, keys
             self._adders = [self._filled(self._columns.setdefault(key, [])).append for key in keys]
         for add, value in zip(self._adders, row.values(), strict=True):
             add(value)
