@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,6 +110,36 @@ def test_a_strange_line_among_good_ones(number: int, tmp_path: Path) -> None:
         path.write_bytes(good + PARTS[number] + b"\n" + other + b"\n" + good)
         for texts in (False, True):
             assert told(segment.read(path, texts=texts)) == told(one_by_one(path))
+
+
+class Growing(io.RawIOBase):
+    """A file to which somebody writes while it is read: what each read(2) returns."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self.parts.pop(0) if self.parts else b""
+        buffer[: len(part)] = part
+        return len(part)
+
+
+@pytest.mark.parametrize("portion", [1, 60, 2**16])
+def test_a_line_that_is_being_written_is_left_for_the_next_time(
+    portion: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "_PORTION_BYTES", portion)
+    written = [b'{"event": "run", "run": %d, "params": {"x": 1}}\n' % run for run in range(5)]
+    whole = b"".join(written)
+    second = len(written[0]) + len(written[1])
+    for cut in range(len(written[0]) + 1, second):  # the last one lacks the newline alone
+        parts = [whole[:cut], b"", whole[cut:]]
+        path: Any = SimpleNamespace(open=lambda _, parts=parts: io.BufferedReader(Growing(parts)))
+        for event in segment.read(path):
+            assert event["run"] == 0, cut
 
 
 def test_what_drivers_write_is_read_in_portions_and_kept_as_it_was_written(

@@ -192,6 +192,9 @@ def read(path: Path, *, texts: bool = False) -> Iterator[dict[str, Any]]:
                 more = lines[-1].endswith(b"\n") and file.peek(1) != b""
                 events = _together(lines, texts=texts)
                 if events is None:
+                    torn = [n for n, line in enumerate(lines, 1) if not line.endswith(b"\n")]
+                    if torn:  # more has come while it was read: that is for the next time
+                        lines, more = lines[: torn[0]], False
                     yield from _one_by_one(path, number, lines, more=more)
                 else:
                     yield from events
