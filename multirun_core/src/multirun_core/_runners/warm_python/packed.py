@@ -111,6 +111,7 @@ class Pipes:
             os.dup2(folder, _CLAIM)
             if folder != _CLAIM:
                 os.close(folder)
+            os.set_inheritable(_CLAIM, True)
             os.unlink(claim + b"/asked")  # whoever has done that decides about this run
             child = os.fork()
         except (OSError, ValueError, EOFError, TypeError):
