@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from multirun_core._sweep import cleaning, segment
 from multirun_core._transport.process import ProcessId
-from multirun_core.errors import SweepLockedError, UsageError
+from multirun_core.errors import SweepLockedError
 from multirun_slurm.drivers import sent
 from multirun_slurm.job import JobOptions
 from multirun_slurm.sending import driver_job
@@ -117,21 +117,30 @@ def test_a_driver_that_is_sent_executes_the_runs_that_were_chosen_last(
     assert sent(root) == []
 
 
-def test_a_list_of_runs_that_no_command_takes_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "multirun.json").write_text('{"runner": {"name": "slurm"}, "limits": {}}')
-
-    def body(only: str | None) -> str:
-        return driver_job(tmp_path, "1a", JobOptions(), [], only).body
-
-    assert body(None).endswith(f"resume {tmp_path}")
-    assert body("3,17,20-29").endswith(f"resume {tmp_path} --only 3,17,20-29")
-    longest = "1" * 131071
-    subprocess.run(["true", longest], check=True)
-    assert body(longest).endswith(longest)
-    with pytest.raises(OSError, match="Argument list too long"):
-        subprocess.run(["true", longest + "1"], check=True)
-    with pytest.raises(UsageError, match="131072 bytes, and one argument of a command 131071 at"):
-        body(longest + "1")
+@pytest.mark.parametrize("only", [None, ",".join(["0"] * 100_000)])
+def test_a_driver_that_is_sent_finds_the_runs_that_were_chosen_in_a_file(
+    tmp_path: Path, only: str | None
+) -> None:
+    """So many would make no argument. Where nothing is left to do, its mark goes all the same."""
+    root = tmp_path / "a 's"
+    run(runs=[{"n": 1}], cmd=["true"], output_path=root, progress=False)
+    told = root / "multirun.json"
+    manifest = json.loads(told.read_text())
+    manifest["runner"] = {"name": "slurm", "options": {"driver": "job"}}
+    told.write_text(json.dumps(manifest))
+    job = driver_job(root, "1a", JobOptions(), [], chosen_only=only is not None)
+    place = Path(job.directory)
+    place.mkdir(parents=True)
+    (place / "driver").write_text("42\n")
+    if only is not None:
+        (place / "only").write_text(only)
+    assert len(sent(root)) == 1
+    done = subprocess.run(["sh", "-c", job.body], capture_output=True, text=True, check=False)
+    assert (done.returncode, sent(root)) == (0, []), done.stderr
+    if only is not None:
+        (place / "only").write_text("0,1")
+        done = subprocess.run(["sh", "-c", job.body], capture_output=True, text=True, check=False)
+        assert (done.returncode, "only asks for run 1" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("how", ["resume", "cancel"])

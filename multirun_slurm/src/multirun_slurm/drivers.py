@@ -13,7 +13,7 @@ from multirun_core._runners.scheduler import JOBS
 from multirun_core._runners.scheduler.client import PAUSE_SECONDS
 from multirun_core.errors import BackendError, TransportError
 
-from multirun_slurm.sending import NAME
+from multirun_slurm.sending import NAME, ONLY
 
 if TYPE_CHECKING:
     from multirun_core._runners.scheduler.client import Client
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from multirun_slurm.scheduler import SlurmScheduler
 
-_SCRIPT, _MARK, _ONLY = "script", "driver", "only"
+_SCRIPT, _MARK = "script", "driver"
 _PATIENCE_SECONDS = 120.0  # for Slurm to say what is in its queue, and for a job to be gone
 _LOOKS = 2  # that find nothing, where nobody has seen that the job was accepted
 _LEAST_PAUSE_SECONDS, _PAUSE_SECONDS = 0.2, 2.0
@@ -60,7 +60,7 @@ def sent(root: Path) -> list[Sent]:
     found: list[Sent] = []
     for mark in sorted((root / JOBS).glob(f"*/{_MARK}")):
         with suppress(FileNotFoundError):
-            chosen = mark.with_name(_ONLY)
+            chosen = mark.with_name(ONLY)
             only = chosen.read_text() if chosen.exists() else None
             found.append(Sent(mark, mark.read_text().strip(), only))
     return found
@@ -83,7 +83,7 @@ class Drivers:
         place.mkdir(parents=True)
         (place / _SCRIPT).write_text(self._scheduler.script(job), "utf-8", "surrogateescape")
         if only is not None:
-            (place / _ONLY).write_text(only)
+            (place / ONLY).write_text(only)
         (place / _MARK).touch()
 
     async def send(self, job: Job, env: Mapping[str, str]) -> str:

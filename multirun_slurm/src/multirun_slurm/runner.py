@@ -115,21 +115,18 @@ class SlurmRunner(SchedulerRunner):
         """Submit the driver as a job, where that is asked for.
 
         Raises:
-            UsageError: only the script that began the sweep can carry on with it, or the runs to
-                execute make too long a list.
+            UsageError: only the script that began the sweep can carry on with it.
             BackendError: the job was not accepted, or Slurm does not say whether it has one.
         """
         root = self.root
         if root is None:
             return False
-        if self._is_sent:
-            for one in sent(root):  # from now on the journal says who drives
-                one.forget()
-            return False
-        if self.options.driver != "job":
+        if self._is_sent or self.options.driver != "job":
             return False
         token = uuid.uuid4().hex[:12]
-        job = driver_job(root, token, self.options.job, self.cluster.partitions, only)
+        job = driver_job(
+            root, token, self.options.job, self.cluster.partitions, chosen_only=only is not None
+        )
         drivers = Drivers(root, self.scheduler, self._client)
         if waiting := await drivers.waiting(only):
             self.tell(f"{waiting} waits in the queue to drive this sweep; no other is submitted")
@@ -138,6 +135,12 @@ class SlurmRunner(SchedulerRunner):
         number = await drivers.send(job, env)
         self.tell(f"the sweep is driven by Slurm job {number}; multirun cancel DIR ends it")
         return True
+
+    def drives(self, root: Path) -> None:
+        """Note of drivers that were sent that one has begun: the journal says who drives."""
+        if self._is_sent:
+            for one in sent(root):
+                one.forget()
 
     def sent_drivers(self, root: Path) -> list[str]:
         """Return the jobs that are to drive a sweep and may not have begun."""

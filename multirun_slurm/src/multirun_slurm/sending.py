@@ -31,7 +31,9 @@ NAME = "multirun-driver-"
 _PATIENCE = 240  # seconds for a driver that holds the sweep to close its segment of the journal
 _MOST_SECONDS = 7 * 86400.0
 _MEMORY_MIB = 1 << 10
-_LONGEST_ARGUMENT = (1 << 17) - 1  # bytes, without the NUL: see execve(2)
+
+ONLY = "only"
+"""The file beside the script that holds the runs to execute, where they were chosen."""
 
 
 def driver_job(
@@ -39,7 +41,8 @@ def driver_job(
     token: str,
     options: JobOptions,
     partitions: Sequence[Partition],
-    only: str | None = None,
+    *,
+    chosen_only: bool = False,
 ) -> Job:
     """Return the job that drives a sweep.
 
@@ -48,19 +51,14 @@ def driver_job(
         token: what tells the job from others.
         options: what its runs ask for: the driver goes where they go.
         partitions: what there is.
-        only: the runs to execute; None for all that have not succeeded.
+        chosen_only: whether it executes what the file `ONLY` beside its script says, and not all
+            that has not succeeded.
 
     Raises:
-        UsageError: only the script that began the sweep can carry on with it, or the runs to
-            execute make too long a list.
+        UsageError: only the script that began the sweep can carry on with it.
     """
     _check_resumable(root)
-    if only is not None and len(only) > _LONGEST_ARGUMENT:
-        raise UsageError(
-            "driver='job': the runs to execute are too many that do not follow one another: their "
-            f"list has {len(only)} bytes, and one argument of a command {_LONGEST_ARGUMENT} at "
-            "most. Choose fewer at a time, or give driver='here'"
-        )
+    directory = root / "jobs" / token
     asked = effective(options)
     own = JobOptions(
         partition=asked.partition,
@@ -73,7 +71,7 @@ def driver_job(
     minutes = min((one.minutes for one in places), default=math.inf)
     most = [max((node.memory_mib for node in one.usable), default=_MEMORY_MIB) for one in places]
     command = [sys.executable, "-m", "multirun_core", "resume", str(root)]
-    command += [] if only is None else ["--only", only]
+    command += ["--only", f"@{directory / ONLY}"] if chosen_only else []
     body = "\n".join(
         [
             "mr_waited=0",
@@ -93,7 +91,7 @@ def driver_job(
     )
     return Job(
         name=f"{NAME}{token}",
-        directory=str(root / "jobs" / token),
+        directory=str(directory),
         tasks=None,
         body=body,
         needs=Resources(cpus=1, memory_bytes=min([_MEMORY_MIB, *most]) << 20),

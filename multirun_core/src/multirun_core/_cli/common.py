@@ -111,4 +111,9 @@ def parse_only(
     _ctx: click.Context, _param: click.Parameter, value: str | None
 ) -> frozenset[int] | None:
     """Convert the value of `--only`."""
+    if value is not None and value.startswith("@"):
+        try:
+            value = Path(value[1:]).read_text("ascii").strip()
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(f"cannot read {value[1:]!r}: {error}") from error
     return None if value is None else frozenset(parse_indices([value]))

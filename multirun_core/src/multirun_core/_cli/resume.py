@@ -33,7 +33,7 @@ Examples:
 @click.option(
     "--only",
     callback=parse_only,
-    metavar="INDICES",
+    metavar="INDICES|@FILE",
     help="Execute none but these, and of these what would be executed without this option.",
 )
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable for the runs.")

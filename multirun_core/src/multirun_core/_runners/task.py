@@ -194,6 +194,12 @@ class TaskRunner(Attempts):
         """
         return False
 
+    def drives(self, root: Path) -> None:
+        """Take note that this process holds the sweep in a directory, and drives it from now on.
+
+        Called before `open`, also where nothing is left to execute.
+        """
+
     def sent_drivers(self, root: Path) -> list[str]:
         """Return what the drivers are called that were sent for a sweep and may not have begun.
 

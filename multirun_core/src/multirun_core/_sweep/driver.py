@@ -101,6 +101,7 @@ class Driver(Recorder):
         try:
             await finish(self._define())
             await self._journal.flush(at_once=True)
+            await self.work.do(partial(self._runner.drives, self.root))
             if self._opened.todo or self._ends_drivers:
                 await self._runner.ready()
             if self._ends_drivers:
