@@ -414,6 +414,30 @@ def test_a_fork_that_comes_after_the_end_was_asked_for_is_ended(
     assert (event.code, event.reason) == (143, "cancelled")
 
 
+def test_a_signal_that_comes_before_the_program_is_passed_on_when_it_is_there(
+    attempt: Attempt, tmp_path: Path
+) -> None:
+    asked = Asked(attempt, tmp_path)
+    process = asked.start("true")
+    wait_until((asked.claim / "asked").exists)
+    process.send_signal(signal.SIGUSR1)
+    process.send_signal(signal.SIGUSR2)
+    script = 'trap "exit 7" USR1; trap "echo two >two" USR2; : >ready; while :; do sleep 0.05; done'
+    env = os.environ | {"MULTIRUN_TOKEN": attempt.token}
+    words = ["sh", "-c", script]
+    child = subprocess.Popen(words, env=env, start_new_session=True, cwd=tmp_path)
+    attempt.started.append(child)
+    wait_until((tmp_path / "ready").exists)
+    (asked.claim / "asked").unlink()
+    asked.answer(f"pid {child.pid}")
+    assert child.wait(20) == 7
+    asked.answer("end 7 0")
+    process.communicate(timeout=50)
+    event = attempt.end()
+    assert event is not None
+    assert event.code == 7
+
+
 WHERE = ("hostname", "random/boot_id")
 
 

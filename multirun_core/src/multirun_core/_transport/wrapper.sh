@@ -219,11 +219,12 @@ mr_run() {
         true >"$mr_dir/$mr_stream" || mr_leave 74 "$mr_stream cannot be written"
     done
     mr_here
-    mr_asked=
+    mr_asked='' mr_child='' mr_signals=''
     trap 'mr_asked=1' TERM INT HUP
-    trap 'kill -s USR1 -- "-$mr_child"' USR1
-    trap 'kill -s USR2 -- "-$mr_child"' USR2
+    trap 'mr_pass USR1' USR1
+    trap 'mr_pass USR2' USR2
     mr_launch
+    for mr_signal in $mr_signals; do mr_pass "$mr_signal"; done
     mr_say start - - "$mr_began" - -
     mr_tell
     mr_await
@@ -238,6 +239,11 @@ mr_run() {
         echo 'multirun: some of its processes could not be ended' >&2
     mr_conclude
     wait # for who helped to end it
+}
+
+# Send a signal on to the program, or keep it until there is one.
+mr_pass() {
+    if [ -n "$mr_child" ]; then kill -s "$1" -- "-$mr_child"; else mr_signals="$mr_signals $1"; fi
 }
 
 # Start the program in a session of its own; write down who is who.
