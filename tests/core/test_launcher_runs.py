@@ -134,7 +134,8 @@ async def test_a_run_inherits_neither_descriptors_nor_signals(tmp_path: Path) ->
             assert (await bench.run("cat", "/proc/self/status", cwd=folder)).ok
             text = (folder / "stdout.txt").read_text()
             status = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-            assert int(status["SigIgn"], 16) == 0
+            # 32 and 33 belong to the C library, whose posix_spawn(3) leaves them ignored.
+            assert int(status["SigIgn"], 16) & ~(0b11 << 31) == 0
             assert int(status["SigBlk"], 16) == 0
             inside = json.loads(await bench.output(*PYTHON, "-c", INSIDE))
     finally:

@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import time
-import traceback
 
 from . import tree
 from .live import NEVER, LiveRun
@@ -89,7 +88,7 @@ class Runs:
             pid = None if warm is None else self._fork(run, argv, files, extra, within, warm)
             if pid is None:
                 env = self._base_env | extra
-                pid = start(argv, cwd, env, stdout, stderr, self._null, within)
+                pid = start(argv, cwd, env, stdout, stderr, self._null, within, moves=True)
             run.pid = pid
         except StartError as error:
             self._failed(run, error.errno, error.text, error.stream)
@@ -239,9 +238,9 @@ class Runs:
         """See what is left of a run that is being ended, or whose main process has ended."""
         try:
             self._end_what_is_left(run)
-        except Exception:
+        except Exception as error:
             # One run's trouble must not become that of the others.
-            self._done(run, -1, traceback.format_exc(limit=-2))
+            self._done(run, -1, f"{type(error).__name__}: {error}")
 
     def _end_what_is_left(self, run: LiveRun) -> None:
         roots = self._roots(run)

@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-import traceback
 
 from .live import NEVER
 from .runs import Runs
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 _LAST_GRACE = 2.0
 _LONGEST_WAIT = 3600.0
 # While the next runs are lined up, the driver need not be woken for each success.
-_GATHER_SECONDS = 0.002
+_GATHER_SECONDS = 0.008
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -42,6 +41,7 @@ class Server:
         self._messages: list[tuple[Any, ...]] = []
         self._outgoing = bytearray()
         self._flush_at = NEVER
+        self._most_left = 0
         self._closing = False
         self._terminated = False
         self._connected = True
@@ -146,8 +146,10 @@ class Server:
 
     def _flush_in_time(self) -> None:
         """Send what there is to tell, or keep it for a moment in which there may be more."""
-        runs = self.runs
-        if self._messages and runs.lined_up and not runs.undecided and not self._closing:
+        runs, left = self.runs, len(self.runs.lined_up)
+        self._most_left = max(self._most_left, left)
+        many = 2 * left > self._most_left
+        if self._messages and many and not runs.undecided and not self._closing:
             now = time.monotonic()
             self._flush_at = min(self._flush_at, now + _GATHER_SECONDS)
             if now < self._flush_at:
@@ -156,6 +158,7 @@ class Server:
 
     def _flush(self) -> None:
         self._flush_at = NEVER
+        self._most_left = len(self.runs.lined_up)
         if self._messages:
             self._outgoing += pack(self._messages)
             self._messages.clear()
@@ -226,7 +229,7 @@ def main() -> None:
     server = Server(connection, driver, base_env)
     try:
         server.serve()
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         server.runs.clear()
         os._exit(1)
