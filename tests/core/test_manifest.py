@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from multirun_core._sweep import manifest
+from multirun_core._version import VERSION
 
 from multirun_core import multirun
 
@@ -61,11 +62,13 @@ def test_a_git_that_is_missing_or_hangs_costs_a_moment_and_no_sweep(
     assert manifest.origin()["git"] is None
 
 
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_is_known_where_the_package_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Such as one that is imported from its sources by PYTHONPATH."""
 
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    assert manifest.origin()["versions"]["multirun-core"] == ""
+    assert manifest.origin()["versions"]["multirun-core"] == VERSION

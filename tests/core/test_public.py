@@ -22,6 +22,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A module imports from its own room and from those before it.
 ROOMS = [
     ["errors"],
+    ["_version"],
     ["_threads"],
     ["_waiting"],
     ["_model"],

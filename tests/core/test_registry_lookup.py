@@ -3,11 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from multirun_core._registry import LOCAL, Registry
+from multirun_core._registry import LOCAL, Registry, may_be_named
 from multirun_core._runners import plugin as own_plugin
 from multirun_core._runners.local import ParallelLocalRunner
 from multirun_core.errors import (
@@ -235,6 +236,33 @@ def test_the_installed_entry_points_hold_our_own() -> None:
     assert found.installed()[0].spec == LOCAL
     assert not [one for one in found.failures() if one.provider.distribution == "multirun-core"]
     assert own_plugin.multirun_register_runners() == [LOCAL]
+
+
+@pytest.mark.parametrize("found_in", ["dist-info", "egg-info", "egg", "zip", "finder"])
+def test_an_observer_is_not_overlooked_wherever_it_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_in: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "gone"), ""])
+    monkeypatch.chdir(tmp_path)
+    plain = tmp_path / "plain-1.dist-info"
+    plain.mkdir()
+    (plain / "entry_points.txt").write_text("[multirun]\nrunner = plain\n")
+    (tmp_path / "old-1.egg-info").write_text("Metadata-Version: 1.0\n")
+    (tmp_path / "bare-1.dist-info").mkdir()
+    assert not may_be_named("observer")
+    if found_in.endswith("-info"):
+        folder = tmp_path / f"watching-1.{found_in}"
+        folder.mkdir()
+        (folder / "entry_points.txt").write_text("[multirun]\nobserver_of_mine = watching\n")
+    elif found_in == "egg":
+        (tmp_path / "watching-1.egg").mkdir()
+    elif found_in == "zip":
+        (tmp_path / "all.zip").write_bytes(b"")
+        sys.path.append(str(tmp_path / "all.zip"))
+    else:
+        finder = SimpleNamespace(find_distributions=lambda _: [], find_spec=lambda *_: None)
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    assert may_be_named("observer")
 
 
 def test_observers_can_be_called() -> None:

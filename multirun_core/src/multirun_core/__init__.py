@@ -111,16 +111,14 @@ __all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
+    home, its_name = _HOME_OF.get(name), name
     if name == "__version__":
-        from importlib.metadata import version
-
-        value: object = version("multirun-core")
-    elif name in _HOME_OF:
-        from importlib import import_module
-
-        value = getattr(import_module("." + _HOME_OF[name], __name__), name)
-    else:
+        home, its_name = "_version", "VERSION"
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module("." + home, __name__), its_name)
     globals()[name] = value
     return value
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from multirun_core._runners.spec import NAME, RunnerSpec
+from multirun_core._version import VERSION
 
 GROUP = "multirun"
 OWN = "multirun-core"
@@ -99,7 +100,7 @@ class Loaded:
 
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(plugins)
-        self.runners = [InstalledRunner(LOCAL, Provider(OWN, own_version(), LOCAL.name))]
+        self.runners = [InstalledRunner(LOCAL, Provider(OWN, VERSION, LOCAL.name))]
         self.failures: list[LoadFailure] = []
 
     def add(self, entry_point: EntryPoint) -> None:
@@ -150,13 +151,3 @@ class Loaded:
             self.failures.append(LoadFailure(provider, ValueError(problem)))
         else:
             self.runners.append(InstalledRunner(spec, provider))
-
-
-def own_version() -> str:
-    """Return the version of this distribution; "" where it is not installed as one."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(OWN)
-    except PackageNotFoundError:
-        return ""

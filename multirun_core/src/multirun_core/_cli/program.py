@@ -14,6 +14,7 @@ import click
 
 from multirun_core import errors
 from multirun_core._display.stream import SafeStream
+from multirun_core._version import VERSION
 
 # Listed here so that `multirun --help` imports no command.
 COMMANDS = {
@@ -78,9 +79,7 @@ class Program(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"multirun {version('multirun-core')}")
+        click.echo(f"multirun {VERSION}")
         ctx.exit()
 
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multirun_core._loading import own_version
 from multirun_core._sweep.layout import FORMAT, MANIFEST, write_whole
+from multirun_core._version import VERSION
 from multirun_core.errors import SweepError, SweepNotFoundError
 
 _GIT_SECONDS = 5.0
@@ -126,7 +126,7 @@ def origin() -> dict[str, Any]:
         "user": user,
         "directory": None if here is None else str(here),
         "versions": {
-            "multirun-core": own_version(),
+            "multirun-core": VERSION,
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.release()}",
         },

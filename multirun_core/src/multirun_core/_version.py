@@ -1,0 +1,3 @@
+"""The version of this distribution, which its build reads here."""
+
+VERSION = "0.1.0"
