@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from multirun_core._sweep import aside as module
 from multirun_core._sweep import driver
-from multirun_core._sweep.aside import aside
+from multirun_core._sweep.aside import aside, uncollected
 
 from multirun_core import ExitStatus, Run, TaskRunner, multirunAsync
 
@@ -26,6 +27,21 @@ def test_the_records_of_a_large_sweep_are_set_aside_for_as_long_as_it_goes_on() 
     assert gc.get_freeze_count() == 0
     with aside(MANY - 1):
         assert gc.get_freeze_count() == 0
+
+
+def test_collections_are_put_off_and_come_back_as_they_were() -> None:
+    with uncollected():
+        with contextlib.suppress(ValueError), uncollected():
+            raise ValueError
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled(), "who has switched them off wants that"
+    finally:
+        gc.enable()
 
 
 class Instant(TaskRunner):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from multirun_core._model.policy import Policy
 
-_decode = json.JSONDecoder().decode  # json.loads takes twice the time for small texts
+_decode = json.JSONDecoder().raw_decode  # json.loads takes thrice the time for small texts
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
 PRIVATE = ".multirun"
 """In a run directory: the folder for what is between core and its backends."""
@@ -227,7 +227,7 @@ class Run:
     @property
     def params(self) -> dict[str, Any]:
         """The parameters, as the program sees them; a new dict at each call."""
-        return {} if self._params is None else dict(_decode(self._params))
+        return {} if self._params is None else dict(_decode(self._params)[0])
 
     @property
     def params_json(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from multirun_core._model.run import AMENDED, Run
 from multirun_core._model.status import STATUSES, RunStatus
 from multirun_core._sweep import segment
+from multirun_core._sweep.aside import uncollected
 from multirun_core._sweep.layout import JOURNAL
 from multirun_core._sweep.segment import Text
 from multirun_core._transport.process import ProcessId
@@ -66,7 +67,8 @@ class History:
         for number in found:
             if below is None or number < below:
                 path = segment.path_of(directory, number)
-                history.apply(segment.read(path, texts=True))
+                with uncollected():
+                    history.apply(segment.read(path, texts=True))
         return history
 
     def apply(self, events: Iterable[dict[str, Any]]) -> None:

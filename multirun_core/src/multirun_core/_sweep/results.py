@@ -27,7 +27,7 @@ from multirun_core.errors import ResultsError
 JSON_NAME, PICKLE_NAME, ARRAYS_NAME = "results.json", "results.pkl", "results.npz"
 PEEK_BYTES = 4096
 _HEADER_BYTES = 2**24  # of an array; numpy's own limit is too low for tables of many columns
-_decode = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 _PEEK_DEPTH = 100  # more could make the journal's reader run out of stack
 
 
@@ -60,7 +60,9 @@ def from_peek(line: str) -> Any:
     data = line.encode()
     if not may_have_types(data):
         try:
-            return _decode(line)
+            value, end = _decode(line)
+            if end == len(line):
+                return value
         except (ValueError, RecursionError):
             pass  # what is wrong is said below
     return _made(data, f"the journal, {line[:80]},", {})

@@ -26,6 +26,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
+from multirun_core._sweep.aside import uncollected
 from multirun_core.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -195,13 +196,14 @@ def build_columns(runs: Sequence[Run]) -> dict[str, list[Any]]:
     facts: list[tuple[Any, ...]] = []
     numbers: list[int | None] = []
     errors: list[str | None] = []
-    for run in runs:
-        parts, error = _result(run)
-        facts.append(_facts(run))
-        params.add(run.params)
-        results.add(parts)
-        numbers.append(run.index)
-        errors.append(error)
+    with uncollected():
+        for run in runs:
+            parts, error = _result(run)
+            facts.append(_facts(run))
+            params.add(run.params)
+            results.add(parts)
+            numbers.append(run.index)
+            errors.append(error)
     names = Names()
     return {
         "index": numbers,
