@@ -446,7 +446,7 @@ async def test_slots_are_given_in_the_order_in_which_they_were_asked_for() -> No
     assert slots.locked()
     tasks[1].cancel()
     slots.release()
-    await place
+    await place.turn
     assert order == [0, 2]
     slots.leave(place)
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -469,15 +469,16 @@ def test_slots_belong_to_one_event_loop() -> None:
         asyncio.run(slots.acquire())
 
 
+@pytest.mark.parametrize("cancelled_first", [False, True])
 @pytest.mark.asyncio
-async def test_who_is_cancelled_as_the_slot_comes_passes_it_on() -> None:
+async def test_who_is_cancelled_as_the_slot_comes_passes_it_on(cancelled_first: bool) -> None:
     slots = Slots(1)
     await slots.acquire()
     first = asyncio.ensure_future(slots.acquire())
     second = asyncio.ensure_future(slots.acquire())
     await asyncio.sleep(0)
-    slots.release()
-    first.cancel()
+    for step in (first.cancel, slots.release) if cancelled_first else (slots.release, first.cancel):
+        step()
     assert await asyncio.wait_for(second, BOUND)
     slots.release()
     assert not slots.locked()

@@ -7,6 +7,17 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 
+class Firm(asyncio.Future[None]):
+    """A future that cannot be cancelled, so that many may await it without `asyncio.shield`.
+
+    A task that awaits it and is cancelled learns of that when it is done.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Do nothing."""
+        return False
+
+
 async def finish(coroutine: Any) -> None:
     """Await something to its end, whatever cancels the caller meanwhile; then pass that on."""
     task = asyncio.ensure_future(coroutine)

@@ -73,6 +73,8 @@ def _variables(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _size(text: str) -> int:
     """Return the length in bytes; more than any limit where an environment cannot carry it."""
+    if text.isascii():
+        return sys.maxsize if "\0" in text else len(text)
     try:
         encoded = os.fsencode(text)
     except UnicodeEncodeError:

@@ -66,7 +66,11 @@ def identity(params_json: str) -> bytes:
 
 def to_text(value: ParamValue) -> str:
     """Return a value as commands and environments have it: text as it is, all else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)  # as json has it, in a tenth of the time
+    return json.dumps(value)
 
 
 def _convert(value: Any, depth: int) -> ParamValue:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from multirun_core._model.resources import Resources, needs_of
 from multirun_core._model.run import ExitStatus, Run
 from multirun_core._runners.base import AbstractRunner
+from multirun_core._waiting import Firm
 from multirun_core.errors import (
     BackendError,
     ParamError,
@@ -105,8 +106,7 @@ class Attempts(AbstractRunner):
     def begin(self, run: Run) -> None:
         """Note that the attempt starts now; for runners with `reports_start`."""
         timer = self._timers.get(run)
-        limit = self.limits(run).timeout
-        if timer is not None and limit is not None and not self.enforces_timeout:
+        if timer is not None and (limit := self.limits(run).timeout) is not None:
             timer.reschedule(asyncio.get_running_loop().time() + limit)
         run.attempts += 1
         run.started = time.time()
@@ -233,15 +233,15 @@ class Attempts(AbstractRunner):
             if adopt:
                 self.not_ended.add(run)
             raise
-        self._timers[run] = timer = asyncio.timeout(None)  # set by `begin`: queueing is free
+        timer = None
         try:
+            if self.enforces_timeout:
+                return await self._executed(run, adopt=adopt)
+            self._timers[run] = timer = asyncio.timeout(None)  # set by `begin`: queueing is free
             async with timer:
-                if not self.reports_start:
-                    self.begin(run)
-                end = await (self.reattach(run) if adopt else self.execute(run))
-                return None if end is None else _timed(end, run)
+                return await self._executed(run, adopt=adopt)
         except Exception as error:
-            if timer.expired():
+            if timer is not None and timer.expired():
                 limit = self.limits(run).timeout
                 reason, message = "timeout", f"it took longer than {limit:g} s"
             elif stops_all(error):
@@ -255,10 +255,16 @@ class Attempts(AbstractRunner):
                 _log.exception("runner %s failed to execute %r", type(self).__name__, run)
                 reason, message = "submit", f"{type(error).__name__}: {error}"
         finally:
-            del self._timers[run]
+            self._timers.pop(run, None)
         return ExitStatus(
             code=None, reason=reason, message=message, started=run.started, ended=time.time()
         )
+
+    async def _executed(self, run: Run, *, adopt: bool) -> ExitStatus | None:
+        if not self.reports_start:
+            self.begin(run)
+        end = await (self.reattach(run) if adopt else self.execute(run))
+        return None if end is None else _timed(end, run)
 
     async def _finish(self, run: Run, status: RunStatus, end: ExitStatus) -> None:
         """Write down the end of an attempt, then show it; a cancellation waits for that."""
@@ -267,7 +273,7 @@ class Attempts(AbstractRunner):
             recorded = run.keeper.record(run, status, end)
             while not recorded.done():
                 try:
-                    await asyncio.shield(recorded)
+                    await (recorded if isinstance(recorded, Firm) else asyncio.shield(recorded))
                 except asyncio.CancelledError as error:
                     cancelled = error
             recorded.result()

@@ -248,7 +248,7 @@ class ParallelLocalRunner(TaskRunner):
         self._ahead[run] = ahead
         place = slots.enter()
         try:
-            await asyncio.shield(place)
+            await place.turn
         except asyncio.CancelledError:
             try:
                 if await ahead.withdraw():

@@ -7,6 +7,28 @@ from collections import deque
 from typing import Literal
 
 
+class Place:
+    """A place in the queue.
+
+    Attributes:
+        turn: is done when the slot is taken; who waits for it may be cancelled.
+        taken: whether the slot is taken, whatever became of `turn`.
+    """
+
+    __slots__ = ("taken", "turn")
+
+    def __init__(self, turn: asyncio.Future[None]) -> None:
+        """Stand in the queue."""
+        self.turn = turn
+        self.taken = False
+
+    def take(self) -> None:
+        """Take the slot."""
+        self.taken = True
+        if not self.turn.done():
+            self.turn.set_result(None)
+
+
 class Slots(asyncio.Semaphore):
     """Semaphore that is strictly first come, first served.
 
@@ -19,32 +41,32 @@ class Slots(asyncio.Semaphore):
         super().__init__(value)
         self.outsiders = 0
         self._owner: asyncio.AbstractEventLoop | None = None
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queue: deque[Place] = deque()
 
     def locked(self) -> bool:
         """Whether one would have to wait."""
         return not self._value
 
-    def enter(self) -> asyncio.Future[None]:
-        """Take a place in the queue; the slot is taken when that is done. See `leave`."""
+    def enter(self) -> Place:
+        """Take a place in the queue; it is kept until `leave`, whoever waits for its turn."""
         loop = asyncio.get_running_loop()
         if loop is not (self._owner or loop):
             raise RuntimeError(f"{self!r} is bound to a different event loop")
         self._owner = loop
-        place = loop.create_future()
+        place = Place(loop.create_future())
         if self._value:
             self._value -= 1
-            place.set_result(None)
+            place.take()
         else:
             self._queue.append(place)
         return place
 
-    def leave(self, place: asyncio.Future[None]) -> None:
+    def leave(self, place: Place) -> None:
         """Give up a place, or the slot that has come of it."""
-        if place in self._queue:
-            self._queue.remove(place)
-        else:
+        if place.taken:
             self.release()
+        else:
+            self._queue.remove(place)
 
     async def acquire(self) -> Literal[True]:
         """Wait for a slot; cancelled, none is taken."""
@@ -54,7 +76,7 @@ class Slots(asyncio.Semaphore):
         place = self.enter()
         self.outsiders += 1
         try:
-            await asyncio.shield(place)
+            await place.turn
         except asyncio.CancelledError:
             self.leave(place)
             raise
@@ -65,6 +87,6 @@ class Slots(asyncio.Semaphore):
     def release(self) -> None:
         """Give a slot back; who has waited longest gets it."""
         if self._queue:
-            self._queue.popleft().set_result(None)
+            self._queue.popleft().take()
         else:
             self._value += 1

