@@ -1,11 +1,11 @@
-"""Tasks that end together."""
+"""Tasks that end together, and what cannot be cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from multirun_core._waiting import together
+from multirun_core._waiting import Firm, together
 
 pytestmark = pytest.mark.asyncio
 
@@ -58,3 +58,32 @@ async def test_a_cancel_that_was_seen_to_before_does_not_count() -> None:
     working.cancel()
     with pytest.raises(ValueError, match="broken"):
         await working
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_what_is_firm_goes_on_for_all_others_whoever_is_cancelled(broken: bool) -> None:
+    firm, told = Firm(loop=asyncio.get_running_loop()), list[str]()
+
+    async def wait(name: str) -> None:
+        try:
+            await firm
+        except BaseException as error:
+            told.append(f"{name}: {type(error).__name__}")
+            raise
+        told.append(name)
+
+    tasks = [asyncio.ensure_future(wait(name)) for name in ("cancelled", "other")]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    assert not told
+    assert not firm.cancelled()
+    if broken:
+        firm.set_exception(ValueError())
+    else:
+        firm.set_result(None)
+    await asyncio.wait(tasks)
+    assert told == ["cancelled: CancelledError", "other: ValueError" if broken else "other"]
+    assert tasks[0].cancelled()
+    if broken:
+        assert isinstance(tasks[1].exception(), ValueError)
