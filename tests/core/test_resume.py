@@ -23,6 +23,7 @@ from sweeps import PROGRAM, events, executions, processes_with, successes, wait_
 
 from multirun_core import (
     ParallelLocalRunner,
+    Run,
     RunStatistics,
     Sweep,
     SweepError,
@@ -376,3 +377,31 @@ def test_a_refused_resume_leaves_the_sweep_as_it_was(tmp_path: Path, marks: Path
     assert events(root)[-1]["event"] == "close"
     assert call(root, range(3)).statistics.success_count == 3
     assert executions(marks) == Counter(range(3))
+
+
+class Waiting(ParallelLocalRunner):
+    """Has a driver elsewhere that waits to drive, until it is ended."""
+
+    waits = True
+    early = False
+
+    def submit(self, run: Run) -> None:
+        self.early = self.early or self.waits
+        super().submit(run)
+
+    def sent_drivers(self, root: Path) -> list[str]:
+        return ["job 7"] if self.waits else []
+
+    async def end_drivers(self) -> None:
+        self.waits = False
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_driver_that_waits_elsewhere_is_ended_before_the_sweep_is_driven_here(
+    live: bool, tmp_path: Path
+) -> None:
+    runner = Waiting(max_parallel=2)
+    sweep = flaky(tmp_path / "s", runner=runner, wait=not live)
+    if live:
+        sweep.wait()
+    assert (runner.waits, runner.early) == (False, False)

@@ -46,8 +46,9 @@ Examples:
 )
 def command(path: Path, indices: tuple[str, ...], take_over: bool, wait: float) -> int:
     """Cancel runs of a sweep that is under way."""
-    from multirun_core._sweep.abandoned import left_running, sent_drivers
+    from multirun_core._sweep.abandoned import left_running
     from multirun_core._sweep.control import await_cancelled, driver_lives, request_cancel
+    from multirun_core._sweep.sent import sent_drivers
     from multirun_core._sweep.sweep import Sweep
     from multirun_core.errors import UsageError
 

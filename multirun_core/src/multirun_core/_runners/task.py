@@ -210,6 +210,8 @@ class TaskRunner(Attempts):
     async def end_drivers(self) -> None:
         """End the drivers that `sent_drivers` tells of, for the sweep in `root`; after `open`.
 
+        Called to cancel the sweep, and before it is driven by this process.
+
         Returns when all of them are gone.
 
         Raises:

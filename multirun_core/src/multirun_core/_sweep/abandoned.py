@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from multirun_core._display.reporter import Reporter
+from multirun_core._sweep.choosing import runner_of
 from multirun_core._sweep.conduct import Conductor
 from multirun_core._sweep.facade import run_blocking
 from multirun_core._sweep.history import History
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
-from multirun_core._sweep.resuming import call_of, runner_of
-from multirun_core.errors import RunnerLookupError, RunnerOptionError, SweepError, UsageError
+from multirun_core._sweep.resuming import call_of
 
 if TYPE_CHECKING:
     from multirun_core._model.run import Run
@@ -37,19 +36,6 @@ def left_running(path: str | os.PathLike[str], indices: Sequence[int] | None = N
         and run.status in ("pending", "running")
         and (indices is None or run.index in indices)
     ]
-
-
-def sent_drivers(path: str | os.PathLike[str]) -> list[str]:
-    """Return what the drivers are called that were sent elsewhere and may not have begun.
-
-    Args:
-        path: the sweep's directory.
-    """
-    root = absolute(path)
-    # Of what cannot be made here, or no more as it was, nobody can tell.
-    with suppress(SweepError, RunnerLookupError, RunnerOptionError, UsageError):
-        return runner_of(root, Manifest.read(root))[0].sent_drivers(root)
-    return []
 
 
 def end_left(

@@ -6,13 +6,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from multirun_core._model.policy import Policy, parse_time_limit
 from multirun_core._model.resources import Needs, needs_of
 from multirun_core._runners.base import AbstractRunner
 from multirun_core._runners.task import TaskRunner
-from multirun_core.errors import UsageError
+from multirun_core._sweep.manifest import Manifest
+from multirun_core.errors import SweepError, UsageError
 
 RunnerChoice: TypeAlias = AbstractRunner | str
 
@@ -47,6 +49,21 @@ def choose_runner(
     except (TypeError, ValueError):  # a function, such as of the parameters: the script has it
         record = _record_of(made)
     return _as_task_runner(made), record
+
+
+def runner_of(root: Path, manifest: Manifest) -> tuple[TaskRunner, dict[str, Any]]:
+    """Make the runner of a sweep anew, and return how `multirun.json` names it.
+
+    Raises:
+        SweepError: it is an instance that only the script can make.
+        RunnerLookupError: it is not installed here.
+    """
+    if "name" not in manifest.runner:
+        raise SweepError(
+            f"{root} was run by an instance of {manifest.runner.get('class')}, which only the "
+            "script can make; call that script again with resume=True"
+        )
+    return choose_runner(manifest.runner["name"], manifest.runner["options"])
 
 
 def _as_task_runner(runner: AbstractRunner) -> TaskRunner:

@@ -18,11 +18,11 @@ from multirun_core._staging.files import is_directory, remove
 from multirun_core._staging.names import PART, SHARED
 from multirun_core._staging.thin import Keep, drops, was_thinned
 from multirun_core._sweep import segment
-from multirun_core._sweep.abandoned import sent_drivers
 from multirun_core._sweep.claiming import await_guardians, claim, give_up
 from multirun_core._sweep.history import History
 from multirun_core._sweep.keeper import Reader
 from multirun_core._sweep.layout import JOBS, JOURNAL, MANIFEST, RUNS, is_own
+from multirun_core._sweep.sent import check_none_sent
 from multirun_core._sweep.thinning import thin_run
 from multirun_core.errors import JournalError, SweepError, SweepLockedError, SweepNotFoundError
 
@@ -56,7 +56,7 @@ def check_cleanable(root: Path) -> None:
             f"{root}: {writer.process} {'is' if writer.alive else 'may be'} working on this "
             "sweep; wait until it has ended, or end it with multirun cancel"
         )
-    _check_none_sent(root)
+    check_none_sent(root)
 
 
 def check_only_ours(root: Path) -> None:
@@ -96,7 +96,7 @@ def thin_sweep(root: Path, keep: Keep) -> tuple[int, int]:
     thinned = whole = 0
     failed: OSError | None = None
     with _claimed(root) as number:
-        _check_none_sent(root)
+        check_none_sent(root)
         history = History.read(root, below=number)
         await_guardians(history, end_them=False)
         for run in Reader(root, [], history.runs, allow_pickle=False).runs:
@@ -128,7 +128,7 @@ def remove_sweep(root: Path) -> None:
     check_only_ours(root)
     number = claim(root / JOURNAL, take_over=False)
     try:
-        _check_none_sent(root)
+        check_none_sent(root)
         with contextlib.suppress(JournalError, SweepNotFoundError):
             # Of a damaged journal nothing more can be learnt, and it is to go.
             await_guardians(History.read(root, below=number), end_them=False)
@@ -143,21 +143,6 @@ def remove_sweep(root: Path) -> None:
     own.unlink()
     journal.rmdir()
     root.rmdir()
-
-
-def _check_none_sent(root: Path) -> None:
-    """Make sure that no driver waits elsewhere; only while the sweep is claimed can none be sent.
-
-    Raises:
-        SweepLockedError: one does, or may.
-    """
-    if not (root / JOBS).is_dir():  # so that no other sweep's runner need be made for this
-        return
-    if sent := sent_drivers(root):
-        raise SweepLockedError(
-            f"{root}: {', '.join(sent)} is to drive this sweep and may not have begun; end that "
-            "with multirun cancel, then try again"
-        )
 
 
 def _remove_all(path: Path, *, but: str) -> None:

@@ -108,7 +108,7 @@ class Driver(Recorder):
                 await self._runner.end_drivers()
             if self._ends_only:
                 await self._end_left()
-            elif await self._detach():
+            elif await self._send() or await self._detach():
                 self.detached = True
             else:
                 await self._feed()
@@ -210,14 +210,24 @@ class Driver(Recorder):
         waiting = [run for run in cancelled if not run.done and run not in self._live]
         self._skip([run for run in waiting if not self._may_live(run)], "cancelled")
 
+    async def _send(self) -> bool:
+        """Have the sweep driven elsewhere where that is asked for, else by this driver alone."""
+        runner, todo = self._runner, self._opened.todo
+        if todo and not self.open:
+            only = ",".join(range_texts(todo)) if left_out(self._opened) else None
+            if await runner.send_driver(self.policy.env, only):
+                return True
+        sent = await self.work.do(partial(runner.sent_drivers, self.root))
+        if sent and (todo or self.open):
+            await runner.ready()
+            await runner.end_drivers()  # they would execute once more what fails here
+        return False
+
     async def _detach(self) -> bool:
         """Let go of all where that is asked for; whether the runs go on without this driver."""
         runner, todo = self._runner, self._opened.todo
         if not todo or self.open:
             return False
-        only = ",".join(range_texts(todo)) if left_out(self._opened) else None
-        if await runner.send_driver(self.policy.env, only):
-            return True
         if not runner.detaches or all(run.handle is not None for run in todo):
             return False  # a resume waits for what was handed over before
         await runner.check_detach(todo)

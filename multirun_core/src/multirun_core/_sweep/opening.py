@@ -23,6 +23,7 @@ from multirun_core._sweep.history import History
 from multirun_core._sweep.layout import JOURNAL, MANIFEST
 from multirun_core._sweep.manifest import Manifest, origin
 from multirun_core._sweep.selection import Matcher, select
+from multirun_core._sweep.sent import check_none_sent
 from multirun_core._threads import checkpoint
 from multirun_core.errors import (
     SweepChangedError,
@@ -71,7 +72,7 @@ def open_sweep(call: Call, say: Callable[[str], object]) -> Opened:
 
     Raises:
         SweepExistsError: the directory holds something, and `resume` was not asked for.
-        SweepLockedError: another driver holds it.
+        SweepLockedError: another driver holds it, or is to, by way of another runner.
         SweepChangedError: command or inputs differ, and that was not accepted.
         OSError: the directory cannot be written.
     """
@@ -196,6 +197,8 @@ def _settle(
 ) -> tuple[Manifest, list[InputRecord], list[str]]:
     """Compare the call with what the sweep was; store the inputs; write `multirun.json`."""
     inputs, notes = _compare(call, old)
+    if old is not None and old.runner.get("name") != call.runner_record.get("name"):
+        check_none_sent(call.root)  # once another runner is written down, nobody finds them
     count = len(call.runs or ())
     if call.keep != "all":
         count = min(count, call.runner.ahead)  # hardly more directories are there at once

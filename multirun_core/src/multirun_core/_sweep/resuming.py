@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from multirun_core._display.reporter import Reporter
 from multirun_core._sweep.call import Call, Rerun, check_rerun
-from multirun_core._sweep.choosing import check_resources, choose_runner, merge_policy
+from multirun_core._sweep.choosing import check_resources, merge_policy, runner_of
 from multirun_core._sweep.collect import check_collect
 from multirun_core._sweep.conduct import Conductor
 from multirun_core._sweep.facade import run_blocking
@@ -22,21 +22,6 @@ if TYPE_CHECKING:
     from multirun_core._model.policy import Policy
     from multirun_core._runners.task import TaskRunner
     from multirun_core._sweep.sweep import Sweep
-
-
-def runner_of(root: Path, manifest: Manifest) -> tuple[TaskRunner, dict[str, Any]]:
-    """Make the runner of a sweep anew, and return how `multirun.json` names it.
-
-    Raises:
-        SweepError: it is an instance that only the script can make.
-        RunnerLookupError: it is not installed here.
-    """
-    if "name" not in manifest.runner:
-        raise SweepError(
-            f"{root} was run by an instance of {manifest.runner.get('class')}, which only the "
-            "script can make; call that script again with resume=True"
-        )
-    return choose_runner(manifest.runner["name"], manifest.runner["options"])
 
 
 def call_of(
