@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ from multirun_core._transport.process import ProcessId
 from multirun_core.errors import SweepLockedError
 from multirun_slurm.drivers import sent
 from multirun_slurm.job import JobOptions
-from multirun_slurm.sending import driver_job
+from multirun_slurm.limits import Limits, Partition
+from multirun_slurm.sending import driver_job, submission_of
 from slurm_cluster import SlurmCluster
-from slurm_sweeps import BEGIN, POST, call, executions, told, wait_until
+from slurm_sweeps import BEGIN, POST, InThread, call, executions, told, wait_until
 from sweeps import events
 
 from multirun_core import Sweep
@@ -70,8 +72,11 @@ def test_a_driver_that_waits_is_not_sent_again_keeps_its_sweep_and_is_cancelled(
 ) -> None:
     root = tmp_path / "s w"
     job = send(cluster, root)
+    reason = lambda: cluster.show(job)["Reason"].startswith("Nodes_required")  # noqa: E731
+    wait_until(reason, lambda: f"a reason: {cluster.show(job)}")
     said = multirun(cluster, "resume", root)
     assert f"Slurm job {job} waits in the queue to drive this sweep" in said.stderr
+    assert "no other is submitted: nodes that could hold it are down, drained" in said.stderr
     assert cluster.jobs() == [job]
     before = sorted(root.rglob("*"))
     for how in ((), ("--keep", "results")):
@@ -99,18 +104,19 @@ def test_a_driver_that_is_sent_executes_the_runs_that_were_chosen_last(
     for name, value in cluster.env.items():
         monkeypatch.setenv(name, value)
     root, ok = tmp_path / "s", tmp_path / "ok"
-    script = f"{BEGIN} [ $MULTIRUN_INDEX = 0 ] || test -e {ok} || exit 3; {POST}"
+    script = f"{BEGIN} [ $MULTIRUN_INDEX = 0 ] || test -e {ok}$SEED || exit 3; {POST}"
     call(root, script, 4, runner="local")
-    ok.touch()
+    ok.with_name("ok2").touch()
     jobs: list[str] = []
-    for chosen in ([1, 2], [2], [2]):  # the last one is there already
-        call(root, script, 4, options={"driver": "job"}, rerun=chosen)
+    for chosen, seed in (([1, 2], "2"), ([2], "1"), ([2], "2"), ([2], "2")):
+        call(root, script, 4, options={"driver": "job"}, rerun=chosen, env={"SEED": seed})
         (job,) = cluster.jobs()
         jobs.append(job)
-    assert (jobs[0] != jobs[1], jobs[2]) == (True, jobs[1])
-    assert cluster.state(jobs[0]) == "CANCELLED"
+    assert (len(set(jobs)), jobs[3]) == (3, jobs[2])  # the last one was there already
+    assert {cluster.state(job) for job in jobs[:2]} == {"CANCELLED"}
+    assert not any(b"SEED" in path.read_bytes() for path in root.glob("jobs/*/*"))
     undrain(cluster)
-    cluster.wait_state(jobs[1], "COMPLETED", "FAILED")
+    cluster.wait_state(jobs[3], "COMPLETED", "FAILED")
     sweep = Sweep.open(root)
     assert dict(executions(root)) == {0: 1, 1: 1, 2: 2, 3: 1}, told(sweep)
     assert [run.status for run in sweep.runs] == ["success", "failure", "success", "failure"]
@@ -128,15 +134,19 @@ def test_a_driver_that_is_sent_finds_the_runs_that_were_chosen_in_a_file(
     manifest = json.loads(told.read_text())
     manifest["runner"] = {"name": "slurm", "options": {"driver": "job"}}
     told.write_text(json.dumps(manifest))
-    job = driver_job(root, "1a", JobOptions(), [], chosen_only=only is not None)
-    place = Path(job.directory)
-    place.mkdir(parents=True)
-    (place / "driver").write_text("42\n")
+    place, other = (root / "jobs" / name for name in ("1a", "1b"))
+    job = driver_job(
+        root, submission_of(place), JobOptions(), Limits(), chosen_only=only is not None
+    )
+    for one in (place, other):
+        one.mkdir(parents=True)
+        (one / "driver").touch()
     if only is not None:
         (place / "only").write_text(only)
-    assert len(sent(root)) == 1
+    assert len(sent(root)) == 2
     done = subprocess.run(["sh", "-c", job.body], capture_output=True, text=True, check=False)
-    assert (done.returncode, sent(root)) == (0, []), done.stderr
+    left = [one.mark.parent for one in sent(root)]
+    assert (done.returncode, left) == (0, [other]), done.stderr
     if only is not None:
         (place / "only").write_text("0,1")
         done = subprocess.run(["sh", "-c", job.body], capture_output=True, text=True, check=False)
@@ -178,7 +188,8 @@ def test_a_driver_that_is_sent_just_before_its_sweep_is_claimed_keeps_it(
     manifest["runner"] = {"name": "slurm", "options": {"driver": "job"}}
     told.write_text(json.dumps(manifest))
     mark.parent.mkdir(parents=True)
-    mark.write_text("42\n")
+    mark.touch()
+    mark.with_name("answer").write_text("42\n")
     monkeypatch.setattr(cleaning, "check_cleanable", lambda root: None)
     for work in (cleaning.remove_sweep, lambda path: cleaning.thin_sweep(path, "results")):
         with pytest.raises(SweepLockedError, match="Slurm job 42 is to drive this sweep"):
@@ -189,3 +200,57 @@ def test_a_driver_that_is_sent_just_before_its_sweep_is_claimed_keeps_it(
     told.write_text(json.dumps(manifest))
     cleaning.remove_sweep(root)
     assert not root.exists()
+
+
+def test_a_driver_asks_for_no_more_time_than_it_may_have(tmp_path: Path) -> None:
+    root, day = tmp_path / "s", 1440.0
+    run(runs=[{"n": 1}], cmd=["true"], output_path=root, progress=False)
+    partitions = (Partition("main", True, 3 * day, ()), Partition("short", False, 60, ()))
+
+    def days(cluster: Limits, default: str | None = None) -> float:
+        submission = submission_of(root / "jobs" / "1a")
+        job = driver_job(root, submission, JobOptions(), cluster, default=default)
+        assert job.seconds is not None
+        return job.seconds / 86400
+
+    assert days(Limits()) == 7
+    assert days(Limits(partitions=partitions)) == 3
+    assert days(Limits(partitions=partitions, minutes=2 * day)) == 2
+    assert days(Limits(partitions=partitions, minutes=4 * day)) == 3
+    assert days(Limits(partitions=partitions, minutes=2 * day), default="short") == 1 / 24
+    assert days(Limits(minutes=day)) == 1
+
+
+def test_a_driver_that_waits_is_ended_where_the_sweep_is_driven_here(
+    cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would execute once more what fails here, and with another runner nobody would find it."""
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SBATCH_PARTITION", "short")
+    root = tmp_path / "s"
+    script = f"{BEGIN} [ $MULTIRUN_INDEX = 0 ] || exit 3; {POST}"
+    call(root, script, 2, options={"driver": "job"})
+    (job,) = cluster.jobs()
+    told = cluster.show(job)
+    assert (told["Partition"], told["TimeLimit"]) == ("short", "00:01:00")
+    with pytest.raises(SweepLockedError, match=f"Slurm job {job} is to drive this sweep"):
+        call(root, script, 2, runner="local")
+    assert cluster.jobs() == [job]
+    sweep = InThread(root, script, 2)
+    cluster.wait_state(job, "CANCELLED")
+    undrain(cluster)
+    done = sweep.result()
+    assert [one.status for one in done.runs] == ["success", "failure"]
+    assert (cluster.jobs(), sent(root), dict(executions(root))) == ([], [], {0: 1, 1: 1})
+
+
+def test_of_several_drivers_that_wait_one_is_kept(cluster: SlurmCluster, tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    job = send(cluster, root)
+    other = cluster.submit("true", "--job-name=multirun-driver-ffffffffffff")
+    place = root / "jobs" / "ffffffffffff"
+    shutil.copytree(sent(root)[0].mark.parent, place)
+    (place / "answer").write_text(f"{other}\n")
+    assert f"Slurm job {job} waits in the queue" in multirun(cluster, "resume", root).stderr
+    assert (cluster.jobs(), len(sent(root))) == ([job], 1)

@@ -136,9 +136,12 @@ def test_a_driver_that_is_a_job_leaves_the_runs_alone_when_it_is_told_to_end(
 ) -> None:
     root, go = tmp_path / "s", tmp_path / "go"
     script = BEGIN + until(go) + POST
-    call(root, script, 3, options={"driver": "job"})
+    call(root, script, 3, options={"driver": "job", "signal": "USR1@60"})
     (driver,) = cluster.jobs()
     wait_until(began(root, 3), "three runs")
+    scripts = {path.parent: path.read_text() for path in root.glob("jobs/*/script")}
+    told = {(place / "asked").exists(): "--signal" in text for place, text in scripts.items()}
+    assert told == {True: False, False: True}  # it would end the driver
     if how == "scancel":
         cluster.run("scancel", driver)
     else:

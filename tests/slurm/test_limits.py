@@ -85,9 +85,14 @@ def test_flags_of_qos_that_nobody_tells_may_be_set() -> None:
 
 def test_limits_of_account_and_qos() -> None:
     answers = Answers(
-        associations="physics||normal,high|normal|100|\nchemistry|||low|20|50\n",
-        qos="normal||30||\nhigh|PartitionTimeLimit,DenyOnLimit||500|\nlow|||10|\n",
+        associations="physics||normal,high|normal|100||1-00:00:00\nchemistry|||low|20|50|02:00:00\n",
+        qos="normal||30|||\nhigh|PartitionTimeLimit,DenyOnLimit||500||\nlow|||10||3-00:00:00\n",
     )
+    assert answers.limits(JobOptions(account="physics")).minutes == 1440
+    assert answers.limits(JobOptions(account="chemistry")).minutes == 3 * 1440
+    assert answers.limits(JobOptions(account="chemistry", qos="high")).minutes == 120
+    assert answers.limits(JobOptions()).minutes == 1440
+    assert answers.limits(JobOptions(account="unknown")).minutes is None
     assert answers.limits(JobOptions(account="physics")).submit == 30
     assert answers.limits(JobOptions(account="physics", qos="high")).submit == 100
     assert answers.limits(JobOptions(account="chemistry")).submit == 10
@@ -118,16 +123,16 @@ def test_room_is_what_is_left_by_those_that_are_there() -> None:
 @pytest.mark.parametrize(
     ("rows", "submit"),
     [
-        ("physics||normal|normal|0|", 0),
-        ("physics||normal|normal||0", 0),
-        ("physics||closed|closed|20|", 0),
-        ("physics||normal|normal|0|\nmath||normal|normal|7|", 7),
-        ("physics||normal|normal|0|\nmath||normal|normal||", None),
-        ("physics||normal|normal|0|\nmath||normal|normal|0|", 0),
+        ("physics||normal|normal|0||", 0),
+        ("physics||normal|normal||0|", 0),
+        ("physics||closed|closed|20||", 0),
+        ("physics||normal|normal|0||\nmath||normal|normal|7||", 7),
+        ("physics||normal|normal|0||\nmath||normal|normal|||", None),
+        ("physics||normal|normal|0||\nmath||normal|normal|0||", 0),
     ],
 )
 def test_no_job_at_all_is_allowed_where_each_account_says_so(rows: str, submit: int | None) -> None:
-    answers = Answers(associations=f"{rows}\n", qos="normal||||\nclosed||0||\n")
+    answers = Answers(associations=f"{rows}\n", qos="normal|||||\nclosed||0|||\n")
     assert answers.limits(JobOptions()).submit == submit
 
 
@@ -186,13 +191,14 @@ def test_a_cluster_without_accounting_is_asked(slurm: SlurmCluster) -> None:
 
 def test_a_cluster_with_accounting_is_asked(accounting_slurm: SlurmCluster) -> None:
     slurm = accounting_slurm
-    slurm.run("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=7")
+    limit = ("sacctmgr", "-i", "modify", "user", "root", "set")
+    slurm.run(*limit, "MaxSubmitJobs=7", "MaxWall=90")
     try:
         found = ask(slurm)
     finally:
-        slurm.run("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
+        slurm.run(*limit, "MaxSubmitJobs=-1", "MaxWall=-1")
     assert found.accounting
-    assert found.submit == 7
+    assert (found.submit, found.minutes) == (7, 90)
 
 
 @pytest.mark.long

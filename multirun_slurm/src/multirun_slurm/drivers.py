@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,44 +13,51 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from multirun_core._runners.scheduler import JOBS
 from multirun_core._runners.scheduler.client import PAUSE_SECONDS
+from multirun_core.backends import JobState
 from multirun_core.errors import BackendError, TransportError
 
-from multirun_slurm.sending import NAME, ONLY
+from multirun_slurm.parse import submitted_id
+from multirun_slurm.scheduler import SlurmScheduler
+from multirun_slurm.sending import ONLY, submission_of
 
 if TYPE_CHECKING:
+    from multirun_core._runners.scheduler.adoption import Adoption
     from multirun_core._runners.scheduler.client import Client
-    from multirun_core.backends import Job, JobState
+    from multirun_core._runners.scheduler.submission import Submission
+    from multirun_core._runners.scheduler.submitting import Submitter
+    from multirun_core.backends import Job
 
-    from multirun_slurm.scheduler import SlurmScheduler
-
-_SCRIPT, _MARK = "script", "driver"
+_MARK, _ASKED = "driver", "asked"
 _PATIENCE_SECONDS = 120.0  # for Slurm to say what is in its queue, and for a job to be gone
-_LOOKS = 2  # that find nothing, where nobody has seen that the job was accepted
+_LOOKS = 2  # that find nothing, before that is believed
 _LEAST_PAUSE_SECONDS, _PAUSE_SECONDS = 0.2, 2.0
+_STRANGE = JobState(phase="running", word="")  # of one that is listed, in a state that is not known
 
 
 class Sent(NamedTuple):
     """A driver that was sent and may not have begun.
 
     Attributes:
-        mark: the file that says so, in the directory of its submission; it holds the job's id.
-        id: that id; empty where nobody has seen it.
+        mark: the file that says so, in the directory of its submission.
+        id: the job's id; empty where sbatch has not said it.
         only: the runs that it is to execute; None for all that have not succeeded.
+        asked: a digest of what it was submitted with.
     """
 
     mark: Path
     id: str
     only: str | None
+    asked: str
 
     @property
-    def name(self) -> str:
-        """The job's name, by which it is found."""
-        return f"{NAME}{self.mark.parent.name}"
+    def submission(self) -> Submission:
+        """How it was submitted, or was to be."""
+        return submission_of(self.mark.parent)
 
     @property
     def title(self) -> str:
         """What to call the job before people."""
-        return f"Slurm job {self.id}" if self.id else f"a Slurm job named {self.name}"
+        return f"Slurm job {self.id}" if self.id else f"a Slurm job named {self.submission.name}"
 
     def forget(self) -> None:
         """Note that it has begun, or will not."""
@@ -57,13 +66,20 @@ class Sent(NamedTuple):
 
 def sent(root: Path) -> list[Sent]:
     """Return the drivers of a sweep that were sent and may not have begun."""
-    found: list[Sent] = []
-    for mark in sorted((root / JOBS).glob(f"*/{_MARK}")):
-        with suppress(FileNotFoundError):
-            chosen = mark.with_name(ONLY)
-            only = chosen.read_text() if chosen.exists() else None
-            found.append(Sent(mark, mark.read_text().strip(), only))
-    return found
+    return [
+        Sent(
+            mark,
+            submitted_id(_text(mark.with_name("answer")) or "") or "",
+            _text(mark.with_name(ONLY)),
+            _text(mark.with_name(_ASKED)) or "",
+        )
+        for mark in sorted((root / JOBS).glob(f"*/{_MARK}"))
+    ]
+
+
+def note_begun(place: Path) -> None:
+    """Note that the driver with this directory of its submission has begun."""
+    (place / _MARK).unlink(missing_ok=True)
 
 
 class Drivers:
@@ -72,55 +88,59 @@ class Drivers:
     So a job that is found has not begun to drive: it waits in the queue, or for this process.
     """
 
-    def __init__(self, root: Path, scheduler: SlurmScheduler, client: Client) -> None:
+    def __init__(
+        self, root: Path, client: Client, adoption: Adoption, submitter: Submitter
+    ) -> None:
         self._root = root
-        self._scheduler = scheduler
+        self._scheduler = SlurmScheduler()  # the `signal` of the runs would end a driver
         self._client = client
+        self._adoption = adoption
+        self._submitter = submitter
 
-    def write(self, job: Job, only: str | None) -> None:
+    def write(
+        self, submission: Submission, job: Job, env: Mapping[str, str], only: str | None
+    ) -> None:
         """Write down that a driver is being sent, before it can be in the queue; in a thread."""
-        place = Path(job.directory)
-        place.mkdir(parents=True)
-        (place / _SCRIPT).write_text(self._scheduler.script(job), "utf-8", "surrogateescape")
+        more = {_ASKED: _digest(submission, job, env)}
         if only is not None:
-            (place / ONLY).write_text(only)
-        (place / _MARK).touch()
+            more[ONLY] = only
+        submission.more = {name: text.encode() for name, text in more.items()}
+        submission.write_intent(self._scheduler.script(job))
+        (submission.directory / _MARK).touch()
 
-    async def send(self, job: Job, env: Mapping[str, str]) -> str:
+    async def send(self, submission: Submission, job: Job, env: Mapping[str, str]) -> str:
         """Submit a driver that has been written down; return the job's id.
 
         Raises:
             BackendError: the job was not accepted.
-            TransportError: nobody knows whether it was.
         """
-        script, mark = (Path(job.directory) / name for name in (_SCRIPT, _MARK))
-        done = await self._client.call("submit", self._scheduler.submit(job, str(script)), env)
-        printed = done.stdout.decode(errors="replace")
-        found = None if done.code else self._scheduler.job_id(printed)
-        if found is None:
-            said = self._scheduler.refusal(done.code, printed, done.stderr.decode(errors="replace"))
-            if not said.unknown:
-                mark.unlink()
-            raise BackendError(f"the driver was not accepted as a job: {said.message}")
-        mark.write_text(f"{found}\n")
-        return found
+        argv = self._scheduler.submit(job, str(submission.directory / "script"))
+        refused = await self._submitter.submit(submission, argv, env)
+        if refused is not None:
+            note_begun(submission.directory)
+            raise BackendError(f"the driver was not accepted as a job: {refused.message}")
+        return "+".join(submission.ids)
 
-    async def waiting(self, only: str | None) -> str | None:
-        """Return what the driver is called that waits in the queue; None where there is none.
+    async def waiting(self, job: Job, env: Mapping[str, str], only: str | None) -> str:
+        """Return what to say of the driver that waits in the queue; "" where there is none.
 
         One that has started already may have been refused, since this process holds the sweep: it
-        is ended, and so is one that was to execute other runs than are wanted now.
+        is ended, and so is one that was to execute other runs than are wanted now, with other
+        values of variables, or in another place of the cluster.
 
         Raises:
-            BackendError: Slurm does not say, or the job does not end.
+            BackendError: Slurm does not say, or a job does not end.
         """
+        kept = ""
         for one in sent(self._root):
-            found = await self._look(one)
-            waits = any(state.phase == "waiting" for state in found.values())
-            if waits and one.only == only:
-                return one.title
-            await self._end(one, found)
-        return None
+            found = await self._find(one)
+            waits = [state for state in found.values() if state.phase == "waiting"]
+            same = one.only == only and one.asked == _digest(one.submission, job, env)
+            if waits and same and not kept:
+                kept = _told(one._replace(id="+".join(found)), waits[0])
+            else:
+                await self._end(one, found)
+        return kept
 
     async def end(self) -> None:
         """End drivers that have not begun; return when the queue has none.
@@ -129,7 +149,7 @@ class Drivers:
             BackendError: Slurm does not say, or a job does not end.
         """
         for one in sent(self._root):
-            await self._end(one, await self._look(one))
+            await self._end(one, await self._find(one))
 
     async def _end(self, one: Sent, found: Mapping[str, JobState]) -> None:
         deadline, pause = time.monotonic() + _PATIENCE_SECONDS, _LEAST_PAUSE_SECONDS
@@ -143,20 +163,60 @@ class Drivers:
                 raise BackendError(f"Slurm still has {one.title}, which was to drive the sweep")
         one.forget()
 
+    async def _find(self, one: Sent) -> Mapping[str, JobState]:
+        """See to it that nobody submits a driver any more; return what of it has not ended."""
+        place = one.mark.parent
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                found = await self._adoption.find(one.submission.token, (place, place))
+        except TimeoutError:
+            raise _unknown(one) from None
+        return {} if found is not None and not found.ids else await self._look(one)
+
     async def _look(self, one: Sent) -> Mapping[str, JobState]:
         """Return what of a driver has not ended; nothing only when that is sure."""
         deadline, misses = time.monotonic() + _PATIENCE_SECONDS, 0
         while True:
-            found = await self._client.seek(one.name)
+            found = await self._client.seek(one.submission.name)
             if found is not None:
-                states = {id_: found.states[id_] for id_ in found.ids if id_ in found.states}
-                live = {id_: state for id_, state in states.items() if state.phase != "ended"}
+                states = {id_: found.states.get(id_, _STRANGE) for id_ in found.ids}
                 misses += 1
-                if live or one.id or misses == _LOOKS:
-                    return live
+                if states or misses == _LOOKS:
+                    return {i: state for i, state in states.items() if state.phase != "ended"}
             if time.monotonic() > deadline:
-                raise BackendError(
-                    f"Slurm does not say whether it has {one.title}, which is to drive the sweep; "
-                    "try again later"
-                )
+                raise _unknown(one)
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _told(one: Sent, state: JobState) -> str:
+    if state.hopeless:
+        return (
+            f"{one.title} is in the queue to drive this sweep, but cannot start: {state.message}; "
+            "multirun cancel DIR ends it"
+        )
+    why = f": {state.message}" if state.message else ""
+    return f"{one.title} waits in the queue to drive this sweep, and no other is submitted{why}"
+
+
+def _unknown(one: Sent) -> BackendError:
+    return BackendError(
+        f"Slurm does not say whether it has {one.title}, which is to drive the sweep; "
+        "try again later"
+    )
+
+
+def _digest(submission: Submission, job: Job, env: Mapping[str, str]) -> str:
+    """Return what tells whether a driver was submitted with the same values, to the same place.
+
+    The values themselves may be secret, and are stored nowhere.
+    """
+    where = job.options.partition, job.options.account, job.options.qos, job.options.reservation
+    told = json.dumps([submission.token, where, sorted(env.items())])
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

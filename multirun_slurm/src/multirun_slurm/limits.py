@@ -25,16 +25,23 @@ MINE = plain("squeue", "--me", "--noheader", "--array", "-o", "%i")
 ALL = plain("squeue", "--noheader", "--array", "--states=all", "-o", "%i")
 OVERRIDING = ("PartitionTimeLimit", "PartitionMaxNodes", "PartitionMinNodes")
 """Flags of qos by which a limit of partitions does not count."""
-QOS = ("sacctmgr", "-nP", "show", "qos", "format=Name,Flags,MaxSubmitPU,MaxSubmitPA,GrpSubmit")
+QOS = (
+    "sacctmgr", "-nP", "show", "qos",
+    "format=Name,Flags,MaxSubmitPU,MaxSubmitPA,GrpSubmit,MaxWall",
+)  # fmt: skip
 
 _PARTITION_COLUMNS = ("name", "minutes", "cpus", "memory", "nodes", "gres")
-_ASSOCIATION_COLUMNS = ("account", "partition", "qos", "default_qos", "max_submit", "grp_submit")
-_QOS_COLUMNS = ("name", "flags", "max_submit_user", "max_submit_account", "grp_submit")
+_ASSOCIATION_COLUMNS = (
+    "account", "partition", "qos", "default_qos", "max_submit", "grp_submit", "max_wall",
+)  # fmt: skip
+_QOS_COLUMNS = ("name", "flags", "max_submit_user", "max_submit_account", "grp_submit", "max_wall")
+
+_QOS_SUBMIT = ("max_submit_user", "max_submit_account", "grp_submit")
 
 
 def associations(user: str) -> Sequence[str]:
     """Return the command that tells about what a user may do."""
-    columns = "format=Account,Partition,QOS,DefaultQOS,MaxSubmit,GrpSubmit"
+    columns = "format=Account,Partition,QOS,DefaultQOS,MaxSubmit,GrpSubmit,MaxWall"
     return ("sacctmgr", "-nP", "show", "assoc", "where", f"user={user}", columns)
 
 
@@ -122,6 +129,7 @@ class Limits:
             within `min_job_age` included.
         min_job_age: seconds for which it remembers jobs that have ended.
         submit: how many jobs may be in the queue at once, by account or qos.
+        minutes: the most minutes that a job may ask for, by account or qos.
         accounting: whether sacct works.
         partitions: what there is.
         overrides: flags of qos, see sacctmgr(1), that some qos has: with "PartitionTimeLimit" jobs
@@ -133,6 +141,7 @@ class Limits:
     job_count: int | None = None
     min_job_age: int | None = None
     submit: int | None = None
+    minutes: float | None = None
     accounting: bool = False
     partitions: tuple[Partition, ...] = ()
     overrides: frozenset[str] = frozenset()
@@ -191,6 +200,7 @@ class Answers:
             job_count=_number(config.get("MaxJobCount", "")),
             min_job_age=_number(config.get("MinJobAge", "").partition(" ")[0]),
             submit=self._submit(options, qos),
+            minutes=self._minutes(options, qos),
             accounting=accounting,
             partitions=tuple(self._partitions(config)),
             overrides=frozenset(flags),
@@ -222,20 +232,26 @@ class Answers:
                 one = replace(one, mem_per_cpu=by_cpu, mem_per_node=by_node)
             yield one
 
+    def _used(
+        self, options: JobOptions, qos: Sequence[Mapping[str, str]]
+    ) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:
+        """Yield what the user may go by: associations, each with the qos that is used then."""
+        by_name = {row["name"]: row for row in qos}
+        for row in parse_table(self.associations, _ASSOCIATION_COLUMNS):
+            if options.account in (None, row["account"]):
+                used = options.qos or row["default_qos"] or row["qos"]
+                yield row, by_name.get(used, {})
+
+    def _minutes(self, options: JobOptions, qos: Sequence[Mapping[str, str]]) -> float | None:
+        """Return the least MaxWall that may count: that of the qos goes before the account's."""
+        said = [of.get("max_wall") or row["max_wall"] for row, of in self._used(options, qos)]
+        return min((limit for text in said if (limit := parse_minutes(text))), default=None)
+
     def _submit(self, options: JobOptions, qos: Sequence[Mapping[str, str]]) -> int | None:
-        rows = [
-            row
-            for row in parse_table(self.associations, _ASSOCIATION_COLUMNS)
-            if options.account in (None, row["account"])
-        ]
-        by_qos = {
-            row["name"]: [row[n] for n in ("max_submit_user", "max_submit_account", "grp_submit")]
-            for row in qos
-        }
         counts: list[int | None] = []
-        for row in rows:
-            used = options.qos or row["default_qos"] or row["qos"]
-            said = [row["max_submit"], row["grp_submit"], *by_qos.get(used, ())]
+        for row, of in self._used(options, qos):
+            limits = (of.get(n, "") for n in _QOS_SUBMIT)
+            said = [row["max_submit"], row["grp_submit"], *limits]
             numbers = [number for text in said if (number := _number(text)) is not None]
             counts.append(min(numbers, default=None))
         if any(one != 0 for one in counts):  # nobody submits where nothing may be

@@ -13,16 +13,18 @@ from multirun_core._model.resources import Resources
 from multirun_core._runners.scheduler import JOBS
 from multirun_core._runners.scheduler.runner import SchedulerRunner
 from multirun_core._runners.scheduler.submission import Demand
+from multirun_core._runners.scheduler.submitting import Submitter
+from multirun_core._waiting import finish
 from multirun_core.errors import SubmitError, TransportError, UsageError
 
 from multirun_slurm import fitting, limits
 from multirun_slurm.arguments import effective, leaves_memory, scaled
-from multirun_slurm.drivers import Drivers, sent
+from multirun_slurm.drivers import Drivers, note_begun, sent
 from multirun_slurm.login import login_of
 from multirun_slurm.options import SlurmOptions
 from multirun_slurm.scheduler import SlurmScheduler
 from multirun_slurm.script import request
-from multirun_slurm.sending import MARK, driver_job
+from multirun_slurm.sending import driver_job, own_place, submission_of
 from multirun_slurm.signature import options_from
 
 if TYPE_CHECKING:
@@ -119,28 +121,35 @@ class SlurmRunner(SchedulerRunner):
             BackendError: the job was not accepted, or Slurm does not say whether it has one.
         """
         root = self.root
-        if root is None:
+        if root is None or self._is_sent or self.options.driver != "job":
             return False
-        if self._is_sent or self.options.driver != "job":
-            return False
-        token = uuid.uuid4().hex[:12]
+        submission = submission_of(root / JOBS / uuid.uuid4().hex[:12])
+        submission.call_seconds = self.options.command_timeout
         job = driver_job(
-            root, token, self.options.job, self.cluster.partitions, chosen_only=only is not None
+            root,
+            submission,
+            self.options.job,
+            self.cluster,
+            default=self._default_partition,
+            chosen_only=only is not None,
         )
-        drivers = Drivers(root, self.scheduler, self._client)
-        if waiting := await drivers.waiting(only):
-            self.tell(f"{waiting} waits in the queue to drive this sweep; no other is submitted")
+        drivers = self._drivers(root)
+        if waiting := await drivers.waiting(job, env, only):
+            self.tell(waiting)
             return True
-        await self._threads.do(lambda: drivers.write(job, only))
-        number = await drivers.send(job, env)
+        try:
+            await self._threads.do(lambda: drivers.write(submission, job, env, only))
+            number = await drivers.send(submission, job, env)
+        except asyncio.CancelledError:
+            await finish(drivers.end())  # it may have been accepted
+            raise
         self.tell(f"the sweep is driven by Slurm job {number}; multirun cancel DIR ends it")
         return True
 
     def drives(self, root: Path) -> None:
-        """Note of drivers that were sent that one has begun: the journal says who drives."""
-        if self._is_sent:
-            for one in sent(root):
-                one.forget()
+        """Note that the driver that this process is has begun: the journal says who drives."""
+        if place := own_place(root):
+            note_begun(place)
 
     def sent_drivers(self, root: Path) -> list[str]:
         """Return the jobs that are to drive a sweep and may not have begun."""
@@ -149,7 +158,11 @@ class SlurmRunner(SchedulerRunner):
     async def end_drivers(self) -> None:
         """End the jobs that are to drive the sweep; see `TaskRunner.end_drivers`."""
         if self.root is not None:
-            await Drivers(self.root, self.scheduler, self._client).end()
+            await self._drivers(self.root).end()
+
+    def _drivers(self, root: Path) -> Drivers:
+        submitter = Submitter(self.scheduler, self._client, self._desk)
+        return Drivers(root, self._client, self._adoption, submitter)
 
     def demand(self, run: Run, *, memory: float, seconds: float) -> Demand:
         """Return what the next attempt of a run asks Slurm for.
@@ -287,7 +300,7 @@ class SlurmRunner(SchedulerRunner):
     @property
     def _is_sent(self) -> bool:
         """Whether this process is the job that was sent to drive the sweep in `root`."""
-        return self.root is not None and os.environ.get(MARK) == str(self.root)
+        return self.root is not None and own_place(self.root) is not None
 
     def _has_jobs(self) -> bool:
         """Whether an earlier driver may have left jobs, which can be collected or cancelled."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multirun_core._model.resources import Resources
+from multirun_core._runners.scheduler.submission import Submission
 from multirun_core.backends import Job
 from multirun_core.errors import UsageError
 
@@ -18,15 +20,10 @@ from multirun_slurm.fitting import chosen
 from multirun_slurm.job import JobOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from multirun_slurm.limits import Partition
+    from multirun_slurm.limits import Limits
 
 MARK = "MULTIRUN_SLURM_DRIVER"
-"""Holds the directory of the sweep that this process drives as a job."""
-
-NAME = "multirun-driver-"
-"""How the name of such a job begins; the rest is that of the directory of its submission."""
+"""Holds the directory of the submission by which this process drives a sweep as a job."""
 
 _PATIENCE = 240  # seconds for a driver that holds the sweep to close its segment of the journal
 _MOST_SECONDS = 7 * 86400.0
@@ -36,21 +33,37 @@ ONLY = "only"
 """The file beside the script that holds the runs to execute, where they were chosen."""
 
 
+def submission_of(place: Path) -> Submission:
+    """Return the submission of a driver, by its directory in `jobs/`."""
+    return Submission(f"driver-{place.name}", place, pack=1, runs=1)
+
+
+def own_place(root: Path) -> Path | None:
+    """Return the directory of the submission by which this process drives a sweep as a job.
+
+    None where it is no such job, or that of another sweep.
+    """
+    place = Path(os.environ.get(MARK, ""))
+    return place if place.parent.parent == root else None
+
+
 def driver_job(
     root: Path,
-    token: str,
+    submission: Submission,
     options: JobOptions,
-    partitions: Sequence[Partition],
+    cluster: Limits,
     *,
+    default: str | None = None,
     chosen_only: bool = False,
 ) -> Job:
     """Return the job that drives a sweep.
 
     Args:
         root: the sweep's directory.
-        token: what tells the job from others.
+        submission: how it is to be submitted.
         options: what its runs ask for: the driver goes where they go.
-        partitions: what there is.
+        cluster: what it allows.
+        default: what SBATCH_PARTITION says, which counts where no option does.
         chosen_only: whether it executes what the file `ONLY` beside its script says, and not all
             that has not succeeded.
 
@@ -58,7 +71,7 @@ def driver_job(
         UsageError: only the script that began the sweep can carry on with it.
     """
     _check_resumable(root)
-    directory = root / "jobs" / token
+    directory = submission.directory
     asked = effective(options)
     own = JobOptions(
         partition=asked.partition,
@@ -67,8 +80,8 @@ def driver_job(
         reservation=asked.reservation,
     )
     segments = f"{shlex.quote(str(root / 'journal'))}/[0-9]*.jsonl"
-    places = chosen(own, partitions)
-    minutes = min((one.minutes for one in places), default=math.inf)
+    places = chosen(own, cluster.partitions, default)
+    minutes = min([cluster.minutes or math.inf, *(one.minutes for one in places)])
     most = [max((node.memory_mib for node in one.usable), default=_MEMORY_MIB) for one in places]
     command = [sys.executable, "-m", "multirun_core", "resume", str(root)]
     command += ["--only", f"@{directory / ONLY}"] if chosen_only else []
@@ -84,13 +97,13 @@ def driver_job(
             "    sleep 1",
             "    mr_waited=$((mr_waited + 1))",
             "done",
-            f"{MARK}={shlex.quote(str(root))}",
+            f"{MARK}={shlex.quote(str(directory))}",
             f"export {MARK}",
             f"exec {shlex.join(command)}",
         ]
     )
     return Job(
-        name=f"{NAME}{token}",
+        name=submission.name,
         directory=str(directory),
         tasks=None,
         body=body,

@@ -65,11 +65,13 @@ class Client:
             argv, env={**self._site.variables, **(env or {})}, timeout=self._site.call_seconds
         )
 
-    async def submit(self, submission: Submission, argv: Sequence[str]) -> tuple[int, str, str]:
-        """Call a submit command; see `Site.submit`."""
+    async def submit(
+        self, submission: Submission, argv: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> tuple[int, str, str]:
+        """Call a submit command, with further variables; see `Site.submit`."""
         self.calls["submit"] += 1
-        site = self._site
-        return await site.submit(submission, argv, site.variables, site.call_seconds)
+        site, variables = self._site, {**self._site.variables, **(env or {})}
+        return await site.submit(submission, argv, variables, site.call_seconds)
 
     async def find(self, name: str) -> list[str] | None:
         """Return the ids of jobs of a name; None where nobody could tell."""

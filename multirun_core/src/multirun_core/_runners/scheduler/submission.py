@@ -219,28 +219,42 @@ class Submission:
         Raises:
             OSError: it cannot be written.
         """
-        self.local.mkdir(parents=True, exist_ok=True)
         base = os.path.commonpath([str(work.directory.parent) for work in works])
-        runs = b"".join(_line(work, base) for work in works)
-        plan = {
-            "time": self.time,
-            "pack": self.pack,
-            "runs": len(works),
-            "earlier": self.earlier,
-            "call_seconds": self.call_seconds,
-        }
         files = {
             "wrapper.sh": wrapper_text(),
             "job.sh": shell_text("job.sh"),
-            "submit.sh": shell_text("submit.sh"),
-            "runs": runs,
+            "runs": b"".join(_line(work, base) for work in works),
             "plan": (
                 f"mr_size={self.pack}\nmr_slots={slots}\nmr_base={shlex.quote(base)}\n"
             ).encode("utf-8", "surrogateescape"),
-            "script": script.encode("utf-8", "surrogateescape"),
             "log": b"",
+        }
+        self._put({**files, **self._intent(script, len(works))})
+
+    def write_intent(self, script: str) -> None:
+        """Write what is needed to submit a job that carries out no runs; likewise.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._put(self._intent(script, 1))
+
+    def _intent(self, script: str, runs: int) -> Mapping[str, bytes]:
+        plan = {
+            "time": self.time,
+            "pack": self.pack,
+            "runs": runs,
+            "earlier": self.earlier,
+            "call_seconds": self.call_seconds,
+        }
+        return {
+            "submit.sh": shell_text("submit.sh"),
+            "script": script.encode("utf-8", "surrogateescape"),
             "plan.json": json.dumps(plan).encode(),
         }
+
+    def _put(self, files: Mapping[str, bytes]) -> None:
+        self.local.mkdir(parents=True, exist_ok=True)
         for name, content in {**files, **self.more}.items():
             path = self.local / name
             if name in self.more:

@@ -16,6 +16,8 @@ from multirun_core._runners.scheduler.client import (
 from multirun_core.errors import BackendError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from multirun_core._runners.scheduler.client import Client
     from multirun_core._runners.scheduler.command import CommandScheduler, Refusal
     from multirun_core._runners.scheduler.desk import Desk
@@ -37,15 +39,22 @@ class Submitter:
         self._client = client
         self._desk = desk
 
-    async def submit(self, submission: Submission, argv: list[str]) -> Refusal | None:
+    async def submit(
+        self, submission: Submission, argv: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> Refusal | None:
         """Submit until it is accepted, or surely not to be; None where it was.
+
+        Args:
+            submission: what has been written down.
+            argv: the submit command.
+            env: further variables for it.
 
         Raises:
             BackendError: no job has been taken for an hour.
         """
         began, pause = time.monotonic(), PAUSE_SECONDS
         while True:
-            code, printed, complained = await self._client.submit(submission, argv)
+            code, printed, complained = await self._client.submit(submission, argv, env)
             job = self._scheduler.job_id(printed) if code == 0 else None
             if job is not None:
                 self._accepted(submission, [job])
