@@ -7,6 +7,7 @@ import logging
 import subprocess
 from pathlib import Path
 
+import asyncssh
 import pytest
 from multirun_core.errors import RunnerOptionError, TransportError
 from multirun_ssh.errors import HostKeyError, LoginRefusedError
@@ -248,6 +249,31 @@ async def test_one_login_serves_all_that_wait_for_it(pool: Pool) -> None:
         assert [end.code for end in ends[1:] if not isinstance(end, BaseException)] == [0] * 7
         assert isinstance(one, SSHTransport)
     assert log.read_text().count("Accepted publickey") == before + 1
+
+
+async def test_no_packets_are_sent_that_say_nothing(
+    pool: Pool, config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def said() -> str:
+        """Return what was sent once the login was done."""
+        caplog.clear()
+        async with pool("node1", ssh_config=config) as (one,):
+            done = await one.run(["wc", "-c"], stdin=bytes(100_000), timeout=30)
+        assert done.stdout == b"100000\n"
+        lines = [line for line in caplog.messages if "Sent MSG_" in line]
+        return "\n".join(lines).partition("MSG_CHANNEL_OPEN")[2]
+
+    caplog.set_level(logging.DEBUG, "asyncssh")
+    asyncssh.set_debug_level(3)
+    try:
+        sealed = await said()
+        put_first(config, "Ciphers aes128-ctr\n")
+        other = await said()
+    finally:
+        asyncssh.set_debug_level(1)
+    assert sealed.count("MSG_CHANNEL_DATA") >= 4
+    assert "MSG_IGNORE" not in sealed
+    assert "MSG_IGNORE" in other
 
 
 async def test_a_host_key_error_is_a_refusal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ AT_ONCE = 8
 """Connections that are being made: sshd drops some from the tenth on that has not logged in."""
 FAST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """Ciphers that come first: twice as fast as the usual one where the processor knows AES."""
+_SEALED = re.compile(r"-gcm@|^chacha20-poly1305@")
+"""Ciphers that authenticate what they encrypt."""
+_IGNORE = 2  # RFC 4253, section 12
 CLOSE_SECONDS = 3.0
 # sshd closes connections without a word when too many log in, and while it restarts.
 _PASSING = (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError)
@@ -109,7 +113,7 @@ class Connector:
         client = Client()
         try:
             async with self._gate:
-                return await asyncssh.connect(
+                connection = await asyncssh.connect(
                     **asked,
                     client_factory=lambda: client,
                     known_hosts=None if self.connecting.known_hosts is None else known,
@@ -131,6 +135,8 @@ class Connector:
             ) from error
         except (asyncssh.Error, OSError, ValueError) as error:
             raise explained(error, host, options.port) from error
+        send_no_padding(connection)
+        return connection
 
     def _asked(self, host: Host) -> dict[str, Any]:
         """Return what asyncssh is told about a host; all else is the configuration's matter."""
@@ -183,6 +189,24 @@ class Connector:
                 return await self._attempt(host, chain, tunnel)
         except TimeoutError:
             raise TransportError(f"the jump host {host} did not answer in {seconds:g} s") from None
+
+
+def send_no_padding(connection: Any) -> None:
+    """Have a connection send only packets that say something.
+
+    asyncssh sends an empty one ahead of each, which is to be ignored (RFC 4251, section 9.3.1).
+    That protects CBC, where the last block sent is the next vector; ciphers that authenticate gain
+    nothing by it, and large inputs take more time.
+    """
+    if not _SEALED.search(str(connection.get_extra_info("send_cipher"))):
+        return
+    send = connection.send_packet
+
+    def send_packet(kind: int, *args: bytes, handler: Any = None) -> None:
+        if kind != _IGNORE:
+            send(kind, *args, handler=handler)
+
+    connection.send_packet = send_packet
 
 
 async def read_options(asked: Mapping[str, Any]) -> Any:
