@@ -212,6 +212,9 @@ def test_what_runs_share_is_sent_once_for_each_file_system(tmp_path: Path, far: 
         assert first.mark == second.mark
         await asyncio.gather(send(first, *runs[:2]), send(first, runs[2]), send(second, *runs[3:5]))
         again = await opened(far)  # a driver that knows nothing
+        assert not again.furnished(runs[5:])
+        await again.furnish(runs[5:])
+        assert again.furnished(runs[5:])
         await send(again, runs[5])
 
     asyncio.run(work())
@@ -226,6 +229,27 @@ def test_what_runs_share_is_sent_once_for_each_file_system(tmp_path: Path, far: 
     others = next(Path(far.env["HOME"]).rglob("000001.1/mine"))
     stored = next(Path(far.env["HOME"]).rglob("shared/*/mine"))
     assert stored.read_bytes() == others.read_bytes() == big.read_bytes()
+
+
+def test_inputs_may_go_there_before_anything_of_a_run(tmp_path: Path, far: Far) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(os.urandom(2 << 20))
+    runs = [Sweep(tmp_path / "s", FileResource(data)).stage(index=index) for index in range(2)]
+    plain = Sweep(tmp_path / "t").stage()
+
+    async def work() -> None:
+        mirror = await opened(far)
+        assert mirror.furnished([plain])
+        assert not mirror.furnished([plain, *runs])
+        await mirror.furnish(runs)
+        assert mirror.furnished([plain, *runs])
+        (held,) = Path(mirror.base, "shared").iterdir()
+        assert (held / "data").read_bytes() == data.read_bytes()
+        before = far.sent
+        await send(mirror, *runs)
+        assert far.sent - before < 20_000
+
+    asyncio.run(work())
 
 
 def test_a_new_set_of_inputs_is_another_one_there(tmp_path: Path, far: Far) -> None:

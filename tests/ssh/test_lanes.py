@@ -16,6 +16,7 @@ from multirun_core._staging.mirror import Fetched
 from multirun_ssh.fetching import Fetching, Removing
 from multirun_ssh.job import Job
 from multirun_ssh.lane import Lane
+from multirun_ssh.pool import Pool
 from multirun_ssh.station import Station
 
 from multirun_core import ExitStatus, Run
@@ -163,3 +164,67 @@ async def test_what_cannot_be_put_in_place_for_one_run_concerns_that_one_alone()
     ends = [one.done.result() for one in jobs]
     assert [end and end.cause for end in ends] == [None, "lost", None]
     assert "File name too long" in str(ends[1])
+
+
+class Host:
+    """As a pool sees a host whose inputs are lacking since a time, or there."""
+
+    def __init__(self, pool: Pool, lacking: float | None, free: int = 0) -> None:
+        self.starting = SimpleNamespace(lacking=lacking)
+        self.slots, self.busy, self.ended_at = 4, 4 - free, 0.0
+        self.waiting: list[Job] = []
+        self._pool = pool
+        pool.stations.append(cast("Station", self))
+
+    @property
+    def free(self) -> int:
+        return self.slots - self.busy
+
+    def spare(self) -> list[Job]:
+        return list(self.waiting)
+
+    def pass_on(self, job: Job) -> None:
+        self.waiting.remove(job)
+        self.busy -= 1
+        self._pool.serve()  # as its slot is free then
+
+
+async def test_runs_come_back_from_where_inputs_come_last_and_as_many_as_can_begin() -> None:
+    pool = Pool(300.0)
+    ready, late, later = Host(pool, None, free=3), Host(pool, 10.0), Host(pool, 11.0)
+    late.waiting, later.waiting = [job("a"), job("b")], [job("c"), job("d")]
+    pool.serve()
+    assert not pool.returning  # nobody has ended one: all are to have their part
+    ready.ended_at = 10.5
+    pool.serve()
+    assert [len(late.waiting), len(later.waiting)] == [0, 2]  # `later` has not waited for that
+    ready.ended_at = 12.0
+    pool.serve()
+    pool.serve()
+    assert [len(late.waiting), len(later.waiting)] == [0, 1]  # three slots, three on their way
+    for one in list(pool.returning):
+        pool.returning.discard(one)
+        assert await pool.take() is cast("Station", ready)
+    # Those whose inputs are lacking have slots too, and are next.
+    assert await pool.take() in [cast("Station", late), cast("Station", later)]
+    assert len(later.waiting) == 1
+
+
+async def test_the_inputs_that_come_last_are_waited_for_least() -> None:
+    pool = Pool(300.0)
+    ready, late, later = Host(pool, None, free=1), Host(pool, 10.0), Host(pool, 11.0)
+    late.waiting, later.waiting, ready.ended_at = [job("a")], [job("b")], 12.0
+    pool.serve()
+    assert [len(late.waiting), len(later.waiting)] == [1, 0]
+
+
+async def test_no_run_comes_back_while_others_wait_for_a_slot() -> None:
+    pool = Pool(300.0)
+    ready, late = Host(pool, None), Host(pool, 10.0)
+    late.waiting, ready.ended_at = [job("a")], 12.0
+    next_one = asyncio.create_task(pool.take())
+    await asyncio.sleep(0)
+    ready.busy -= 1
+    pool.serve()
+    assert await next_one is cast("Station", ready)
+    assert len(late.waiting) == 1

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from far_sweeps import Marks, forget_sweeps, going, runner, sweeps_left
+from pools import until
 from ssh_bed import SSHBed
 from ssh_host import USER, Host
 
-from multirun_core import FileResource, Sweep, multirun
+from multirun_core import FileResource, Sweep, multirun, multirunAsync
 from multirun_ssh import SSHRunner
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -283,3 +287,72 @@ def test_quick_hosts_do_what_a_slow_one_has_no_time_for(
         assert marks.on(hosts[0]) == held
         marks.go()
         assert sweep.wait().results == list(range(40))
+
+
+@pytest.fixture
+def late(bed: SSHBed, hosts: list[Host]) -> Iterator[Path]:
+    """A folder where `held` tells that node2 unpacks inputs, of which it is not given all."""
+    folder = bed.shared / f"late-{time.monotonic_ns()}"
+    folder.mkdir()
+    (folder / "tar").write_text(
+        "#!/bin/sh\n"
+        "PATH=${PATH#*:}\n"
+        f'! mkdir {folder}/luggage 2>/dev/null || exec tar "$@"\n'
+        "exec 2>/dev/null\n"  # nobody may read it by then
+        'trap \'sleep 1; mkdir -p "$PWD"; touch "$PWD/late"; trap - TERM; kill $$\' TERM\n'
+        f"touch {folder}/held\n"
+        f'{{ head -c 1000000; until test -e {folder}/go; do sleep 0.05; done; }} | tar "$@"\n'
+    )
+    (folder / "tar").chmod(0o755)
+    hosts[1].restart_sshd(f"SetEnv PATH={folder}:/usr/bin:/bin", drop=True)
+    yield folder
+    (folder / "go").touch()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_runs_are_not_kept_waiting_for_inputs_that_are_there_elsewhere(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host], late: Path, keep: bool
+) -> None:
+    marks = Marks(bed, f"late inputs {keep}")
+    data = tmp_path / "data"
+    data.write_bytes(os.urandom(3 << 20))
+    names = ["node1:2", "node2:4"]
+    made = SSHRunner(hosts=names, ssh_config=bed.ssh_config, keep_remote=keep)
+    with going(marks, tmp_path / "s", 12, made, input_files=[data]) as sweep:
+        sweep.until(lambda: (late / "held").exists() and len(marks.executions()) == 2)
+        marks.go()
+        done = sweep.wait(20)
+    assert done.results == list(range(12))
+    assert [run.host for run in done.runs] == ["node1"] * 12
+    assert [run.attempts for run in done.runs] == [1] * 12
+    assert set(marks.executions().values()) == {1}
+    # What was on its way there has been given up, and has left nothing.
+    assert not hosts[1].processes(str(late / "tar"))
+    assert len(sweeps_left(hosts[1])) == keep
+    assert not list(hosts[1].home().glob(".cache/multirun/*/shared/.part*"))
+
+
+@pytest.mark.asyncio
+async def test_a_sweep_that_is_cancelled_waits_for_no_inputs(
+    tmp_path: Path, bed: SSHBed, hosts: list[Host], late: Path
+) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(os.urandom(3 << 20))
+    call = multirunAsync(
+        runs=[{"n": n} for n in range(4)],
+        cmd=["true"],
+        output_path=tmp_path / "s",
+        runner=SSHRunner(hosts=["node2:2"], ssh_config=bed.ssh_config),
+        input_files=[data],
+        progress=False,
+    )
+    sweep = asyncio.create_task(call)
+    await until(lambda: (late / "held").exists())
+    before = time.monotonic()
+    sweep.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sweep
+    assert time.monotonic() - before < 12
+    assert [run.status for run in Sweep.open(tmp_path / "s").runs] == ["skipped"] * 4
+    assert not hosts[1].processes(str(late / "tar"))
+    assert not sweeps_left(hosts[1])

@@ -55,6 +55,7 @@ class Job:
         refusals: how often it could not be ended.
         refused: what was said last where it could not be ended.
         seen: set once there is proof that it has begun.
+        stays: whether it waits for its inputs here though others could have it by now.
     """
 
     run: Run
@@ -79,6 +80,7 @@ class Job:
     refusals: int = 0
     refused: str = ""
     seen: asyncio.Event = field(default_factory=asyncio.Event)
+    stays: bool = False
 
     @property
     def name(self) -> str:

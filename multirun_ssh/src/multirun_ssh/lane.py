@@ -25,6 +25,7 @@ class Lane:
         self._jobs: dict[Job, None] = {}
         self._most = most
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
 
     def __contains__(self, job: Job) -> bool:
         return job in self._jobs
@@ -39,7 +40,19 @@ class Lane:
         if job not in self._jobs:
             return False
         del self._jobs[job]
+        if not self._jobs:
+            self._emptied.set()
         return True
+
+    def waiting(self) -> list[Job]:
+        """Return the jobs; they stay here."""
+        return list(self._jobs)
+
+    async def emptied(self) -> None:
+        """Wait until all jobs have been dropped."""
+        while self._jobs:
+            self._emptied.clear()
+            await self._emptied.wait()
 
     async def look(self) -> list[Job]:
         """Wait for jobs and return them; they stay here."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from multirun_core.errors import BackendError
 
 if TYPE_CHECKING:
+    from multirun_ssh.job import Job
     from multirun_ssh.station import Station
 
 _LOOK_SECONDS = 0.5
@@ -17,8 +18,13 @@ _LOOK_SECONDS = 0.5
 class Pool:
     """Hands out the slots of hosts, in the order in which runs ask.
 
-    A run goes to the host with the largest part of its slots free. So hosts that are faster get
-    more runs, and all are kept busy to the end.
+    A run goes to the host with the largest part of its slots free, one that has its inputs before
+    one that still waits for them. So hosts that are faster get more runs, and all are kept busy to
+    the end. And when no more runs are to be had, those come back that a host has waited for inputs
+    with while another has carried out others.
+
+    Attributes:
+        returning: the jobs whose runs are about to ask again.
     """
 
     def __init__(self, host_timeout: float) -> None:
@@ -29,6 +35,7 @@ class Pool:
         """
         self.stations: list[Station] = []
         self.failed: BackendError | None = None
+        self.returning: set[Job] = set()
         self._timeout = host_timeout
         self._waiting: dict[asyncio.Future[Station], Collection[Station]] = {}
         self._watching: asyncio.Task[None] | None = None
@@ -106,13 +113,37 @@ class Pool:
             fitting = [station for station in free if station not in without]
             if not fitting:
                 continue
-            station = max(fitting, key=lambda one: free[one] / (one.slots or 1))
+            station = max(
+                fitting,
+                key=lambda one: (one.starting.lacking is None, free[one] / (one.slots or 1)),
+            )
             station.busy += 1
             free[station] -= 1
             if not free[station]:
                 del free[station]
             del self._waiting[future]
             future.set_result(station)
+        if free:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        """Have runs come back whose inputs are on their way to a host, for others that are free.
+
+        To hosts that have ended a run meanwhile: where that takes longer, all do better to have
+        their part.
+        """
+        since = {
+            station: station.starting.lacking
+            for station in self.stations
+            if station.starting.lacking is not None
+        }
+        ready = [station for station in self.stations if station not in since]
+        for station, begun in sorted(since.items(), key=lambda one: -one[1]):
+            free = sum(one.free for one in ready if one.ended_at > begun) - len(self.returning)
+            jobs = [job for job in station.spare() if job not in self.returning][: max(0, free)]
+            self.returning.update(jobs)
+            for job in jobs:
+                station.pass_on(job)
 
     async def close(self, *, leave: bool) -> None:
         """Let go of all hosts; bounded.

@@ -206,11 +206,12 @@ class SSHRunner(TaskRunner):
             SubmitError: no host has the program.
             BackendError: no host can be used.
         """
-        pool = await self._ready_pool()
+        pool, returned = await self._ready_pool(), False
         while True:
             station = await self._place(run, pool)
             try:
                 job = order_job(run, station, self.limits(run), self._python)
+                job.stays = returned  # once is enough: nobody else may have its program
                 await self.keep_handle(run, job.handle())
             except BaseException:
                 pool.give_back(station)
@@ -218,7 +219,10 @@ class SSHRunner(TaskRunner):
             try:
                 end = await see_through(self, station, job)
             except NotStartedError:
+                returned = returned or job in pool.returning
                 continue
+            finally:
+                pool.returning.discard(job)
             if end is None:
                 end = ExitStatus(code=None, reason="lost", message="it was never begun")
             if end.cause == "lost":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from multirun_core._model.run import ExitStatus
 from multirun_core._staging.mirror import MirrorError
 from multirun_core._staging.mirror_pack import Parcel
+from multirun_core._staging.mirror_streams import ended
 from multirun_core._transport.wrapper import ORDER, parse_look
 from multirun_core.errors import StagingError
 
@@ -26,16 +29,21 @@ class Starting:
 
     Attributes:
         lane: the jobs to start.
+        lacking: since when inputs of jobs are not there; None where none are known to be lacking.
     """
 
     def __init__(self, station: Station) -> None:
         self._station = station
         self.lane = Lane(_AT_ONCE)
+        self.lacking: float | None = None
+        self._supplying = asyncio.Lock()
 
     async def work(self) -> None:
         """Start jobs as they come, until the connection is lost."""
+        self.lacking = None
         while True:
-            # They can be taken out while that is waited for.
+            # They can be taken out while these are waited for.
+            await self._furnish(await self.lane.look())
             await self._station.warming.ready(await self.lane.look())
             jobs = await self.lane.take()
             for job in jobs:
@@ -48,6 +56,35 @@ class Starting:
             except (StagingError, OSError):
                 for job in jobs:  # which of them is it?
                     await self._start_one(job)
+
+    async def _furnish(self, jobs: list[Job]) -> None:
+        """Have the inputs of jobs brought there, as long as any job waits here for that.
+
+        What goes wrong with them goes wrong once more when a job is sent, and is seen to then.
+        """
+        station, sources = self._station, [job.source for job in jobs]
+        if station.settings.shared or station.mirror.furnished(sources):
+            self.lacking = None
+            return
+        async with self._supplying:
+            self.lacking = time.monotonic()
+            furnishing = asyncio.create_task(station.mirror.furnish(sources))
+            emptied = asyncio.create_task(self.lane.emptied())
+            try:
+                await asyncio.wait([furnishing, emptied], return_when=asyncio.FIRST_COMPLETED)
+                if furnishing.done():
+                    with contextlib.suppress(MirrorError, StagingError, OSError):
+                        furnishing.result()
+                    self.lacking = None
+            finally:
+                emptied.cancel()
+                furnishing.cancel()
+                await ended(furnishing)
+
+    async def quiet(self) -> None:
+        """Wait until no inputs are on their way for which no job waits."""
+        async with self._supplying:
+            pass
 
     async def _not_begun(self, jobs: list[Job]) -> list[Job]:
         """Return those that a command has not begun which failed, perhaps half-way."""

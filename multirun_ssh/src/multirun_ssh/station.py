@@ -50,6 +50,7 @@ class Station:
         jobs: what goes on there, by token.
         lost: jobs that were given up while it could not be reached, by token.
         health: whether it can be used.
+        ended_at: when a run ended here last; 0 before.
         folder: the directory of its runs there; known once it has been reached.
         hurried: since when nothing is to be waited for any longer; None while there is time.
     """
@@ -81,6 +82,7 @@ class Station:
         self.lost: dict[str, Job] = {}
         self.superseded = 0
         self.health = Health()
+        self.ended_at = 0.0
         self.folder = self.luggage = ""
         self.hurried: float | None = None
         self.tried = asyncio.Event()
@@ -156,6 +158,16 @@ class Station:
         self.jobs.pop(job.token, None)
         self.release(job)
 
+    def spare(self) -> list[Job]:
+        """Return the jobs that others may have, since nothing of them is here yet."""
+        waiting = self.starting.lane.waiting() if self.starting.lacking is not None else []
+        return [job for job in waiting if not (job.may_come or job.stays)]
+
+    def pass_on(self, job: Job) -> None:
+        """Let go of a job of which nothing is here yet, so that another host has it."""
+        self.forget(job)
+        job.refuse(NotStartedError(f"{self.name} waits for inputs"))
+
     def hurry(self) -> None:
         """Kill what is being ended, and wait for nothing for long."""
         self.hurried = self.hurried or time.monotonic()
@@ -196,6 +208,7 @@ class Station:
             async with asyncio.timeout(seconds) as self._leaving:
                 try:
                     if not why:
+                        await self.starting.quiet()  # else they would come back
                         words = ["cool", self.folder]
                         if not self.settings.keep:
                             await self.removing.all()
@@ -241,6 +254,7 @@ class Station:
         if job.state in ("ended", "settling", "done"):
             return
         self.starting.lane.drop(job)
+        self.ended_at = time.monotonic()
         job.heard(event)
         self.release(job)
         self.fetching.lane.put(job)

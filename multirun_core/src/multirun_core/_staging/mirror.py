@@ -102,6 +102,24 @@ class Mirror:
 
     # There.
 
+    def furnished(self, sources: Iterable[Path]) -> bool:
+        """Whether the sets of inputs are known to be there which run directories may need."""
+        shared = {source.parent.parent / SHARED for source in sources}
+        return all(map(self._supply.has_all, shared))
+
+    async def furnish(self, sources: Sequence[Path]) -> None:
+        """Make sure that the sets of inputs are there which run directories need.
+
+        `send` does so too. This is for who has something to do once they are, or may give up before
+        anything of a run is there; cancelled, it ends what is on its way.
+
+        Raises:
+            MirrorError, TransportError, StagingError, OSError: as with `send`.
+        """
+        contents = await asyncio.to_thread(lambda: list(map(look, sources)))
+        for source, content in zip(sources, contents, strict=True):
+            await self._supply.sets(source.parent.parent / SHARED, content.sets)
+
     async def send(
         self, parcels: Sequence[Parcel], then: Sequence[str] = ()
     ) -> tuple[Completed, dict[str, list[str]]]:

@@ -27,6 +27,9 @@ take() {
     [ $# = 4 ] || case $(sha256sum <"$2") in "$5 "*) ;; *) return 1 ;; esac
 }
 
+# GNU's reads from a pipe in blocks of 10 KB otherwise; busybox and BSD's do not look at this.
+unpack() { TAR_OPTIONS=--blocking-factor=512 tar -xf -; }
+
 lack() {
     printf 'lacking %d\n' "$1"
     whole=false
@@ -61,7 +64,7 @@ open)
     ls shared
     ;;
 receive)
-    cd -- "$1" && tar -xf - || exit
+    cd -- "$1" && unpack || exit
     batch=$2
     shift 2
     . "./$batch"
@@ -70,14 +73,17 @@ receive)
     ;;
 store)
     cd -- "$1/shared" || exit 74
-    whole=true
-    tar -xf - && { [ ! -e "$3.copies" ] || . "./$3.copies"; } && {
+    whole=true part=$3
+    # Nobody needs it any more, or hears what sh says of that.
+    trap 'rm -rf -- "$part" "$part.copies"; exit 143' TERM
+    trap : PIPE
+    unpack && { [ ! -e "$part.copies" ] || . "./$part.copies"; } && {
         # What is lacking comes next, and is put beside what is there already.
         $whole || exit 0
-        [ -e "$2" ] || mv -- "$3" "$2"
+        [ -e "$2" ] || mv -- "$part" "$2"
     }
     code=$?
-    rm -rf -- "$3" "$3.copies"
+    rm -rf -- "$part" "$part.copies"
     exit "$code"
     ;;
 pack)

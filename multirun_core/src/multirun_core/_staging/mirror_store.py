@@ -81,6 +81,13 @@ class Stores:
         self._by_mark: dict[str, Store] = {}
         self._sets: dict[tuple[str, int], asyncio.Future[StoredSet]] = {}
 
+    def key_of(self, shared: Path, number: int) -> str | None:
+        """Return the name of a set over there; None where its content is not known yet."""
+        known = self._sets.get((str(shared), number))
+        if known is None or not known.done() or known.cancelled() or known.exception() is not None:
+            return None
+        return known.result().key
+
     def of(self, mark: str) -> Store:
         """Return the store on the file system with that mark."""
         return self._by_mark.setdefault(mark, Store())

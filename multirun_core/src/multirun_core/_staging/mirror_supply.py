@@ -52,6 +52,11 @@ class Supply:
     def __init__(self, stores: Stores, store: Store, deliver: Deliver) -> None:
         self._stores, self._store, self._deliver = stores, store, deliver
 
+    def has_all(self, shared: Path) -> bool:
+        """Whether all sets of inputs of a sweep are known to be there."""
+        keys = (self._stores.key_of(shared, number) for number in sets_in(str(shared)))
+        return all(key in self._store.keys for key in keys)
+
     async def sets(self, shared: Path, numbers: set[int]) -> dict[int, str]:
         """Make sure that sets of inputs are there; return their names there."""
         keys = {number: (await self._stores.stored(shared, number)).key for number in numbers}
