@@ -173,7 +173,7 @@ def test_a_record_of_success_wins_over_what_slurm_says_of_its_job(
     """
     root, go = tmp_path / "s", tmp_path / "go"
     first = f"if test $MULTIRUN_PARAM_N = 0; then until test -e '{go}'; do sleep 0.1; done; "
-    script = BEGIN + first + 'else test "$MULTIRUN_ATTEMPT" = 2 || sleep 300; fi; ' + POST
+    script = BEGIN + first + 'else test "$MULTIRUN_ATTEMPT" = 2 || exec sleep 300; fi; ' + POST
     pack = {"pack": 2, "pack_cpus": 2}
     driver = start_driver(root, script, 2, options=pack)
     wait_until(began(root, 2), "two runs")

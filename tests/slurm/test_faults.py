@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from multirun_core._sweep.abandoned import end_left
+from multirun_slurm.parse import TOLD_TO_END
 from multirun_slurm.runner import SlurmRunner
 from slurm_cluster import SlurmCluster
 from slurm_sweeps import (
@@ -151,7 +152,7 @@ def test_a_node_that_goes_down_costs_an_attempt_that_is_excused(
     cluster: SlurmCluster, tmp_path: Path
 ) -> None:
     root = tmp_path / "s"
-    slow = 'test "$MULTIRUN_ATTEMPT" -gt 1 || sleep 300; '
+    slow = 'test "$MULTIRUN_ATTEMPT" -gt 1 || exec sleep 300; '
     sweep = InThread(root, BEGIN + slow + POST)
     wait_until(began(root), "the run")
     cluster.set_node(node_of(root, cluster), "down")
@@ -166,7 +167,7 @@ def test_a_job_that_slurm_starts_anew_is_a_new_attempt(
 ) -> None:
     """Where --requeue is asked for: the job leaves, and the driver begins anew."""
     root = tmp_path / "s"
-    slow = 'test "$MULTIRUN_ATTEMPT" -gt 1 || sleep 300; '
+    slow = 'test "$MULTIRUN_ATTEMPT" -gt 1 || exec sleep 300; '
     sweep = InThread(root, BEGIN + slow + POST, options={"sbatch_args": ["--requeue"]})
     wait_until(began(root), "the run")
     cluster.run("scontrol", "requeue", job_ids(root)[0])
@@ -227,10 +228,12 @@ def test_a_job_that_cannot_start_is_told_once_while_it_waits(
 
 def test_what_somebody_else_cancels_is_cancelled(cluster: SlurmCluster, tmp_path: Path) -> None:
     root = tmp_path / "s"
-    sweep = InThread(root, BEGIN + 'test "$MULTIRUN_PARAM_N" = 0 || sleep 300; ' + POST, 2)
+    sweep = InThread(root, BEGIN + 'test "$MULTIRUN_PARAM_N" = 0 || exec sleep 300; ' + POST, 2)
     wait_until(began(root, 2), "two runs")
-    cluster.run("scancel", f"{job_ids(root)[0]}_1")
+    job = f"{job_ids(root)[0]}_1"
+    cluster.run("scancel", job)
     done = sweep.result()
+    assert cluster.show(job)["ExitCode"] == f"{TOLD_TO_END}:0", "it differs from one not begun"
     assert [(run.status, run.reason) for run in done.runs] == [
         ("success", None),
         ("failure", "cancelled"),
@@ -242,7 +245,7 @@ def test_the_time_limit_of_slurm_is_a_timeout_and_more_is_asked_for(
     cluster: SlurmCluster, tmp_path: Path
 ) -> None:
     root = tmp_path / "s"
-    script = BEGIN + 'test "$MULTIRUN_ATTEMPT" = 2 || sleep 300; ' + POST
+    script = BEGIN + 'test "$MULTIRUN_ATTEMPT" = 2 || exec sleep 300; ' + POST
     options = {"time": 5, "retry_scale": {"time": 2}}
     sweep = InThread(root, script, options=options, retries=1)
     wait_until(began(root), "the run")

@@ -100,7 +100,7 @@ def test_packed_runs_share_jobs_and_keep_their_own_ends(
 
 
 def test_a_packed_run_has_its_own_time_limit(cluster: SlurmCluster, tmp_path: Path) -> None:
-    script = 'test "$MULTIRUN_PARAM_N" != 2 || sleep 300; ' + POST
+    script = 'test "$MULTIRUN_PARAM_N" != 2 || exec sleep 300; ' + POST
     sweep = call(tmp_path / "s", script, 6, options={"pack": 6}, timeout=4)
     seen = [(run.status, run.reason) for run in sweep.runs]
     wanted = [("success", None)] * 6

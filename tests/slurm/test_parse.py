@@ -135,6 +135,23 @@ def test_a_row_is_read_whatever_the_name(
     assert row == QueueRow(f"{job}_{task}", state, "", restarts, (0, 0), "", name)
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "host", "reason"),
+    [
+        ("0:0", "n1", "launch"),
+        ("5:0", "n1", "launch"),  # that of the prolog
+        ("79:0", "n1", "cancelled"),  # its script was told to end
+        ("0:15", "n1", "cancelled"),
+        ("0:0", "n/a", "cancelled"),  # while it waited
+    ],
+)
+def test_a_job_that_was_not_launched_is_no_job_that_was_cancelled(
+    exit_code: str, host: str, reason: str
+) -> None:
+    (row,) = parse_queue(f"7_0|CANCELLED|None|0|{exit_code}|{host}|name|\n")
+    assert row.end_reason == reason
+
+
 def test_an_error_page_is_no_empty_queue() -> None:
     with pytest.raises(ValueError, match="printed no jobs"):
         parse_queue("Welcome to the cluster!\n")

@@ -151,7 +151,7 @@ def test_runs_whose_job_is_preempted_are_tried_again(
     pack: int, preempting: SlurmCluster, tmp_path: Path
 ) -> None:
     root = tmp_path / "s"
-    slow = 'test "$MULTIRUN_ATTEMPT" -gt 1 || sleep 300; '
+    slow = 'test "$MULTIRUN_ATTEMPT" -gt 1 || exec sleep 300; '
     options = {"partition": "low", "pack": pack, "pack_cpus": pack}
     sweep = InThread(root, BEGIN + slow + POST, 2, options=options)
     wait_until(began(root, 2), "two runs")

@@ -28,7 +28,7 @@ def test_a_job_that_is_started_anew_without_a_driver_executes_nothing(
         monkeypatch.setenv(name, value)
     root = tmp_path / "s"
     script = BEGIN + 'echo "${SLURM_RESTART_COUNT:-0}" >> starts; '
-    script += 'test "$MULTIRUN_ATTEMPT$MULTIRUN_PARAM_N" != 10 || sleep 300; ' + POST
+    script += 'test "$MULTIRUN_ATTEMPT$MULTIRUN_PARAM_N" != 10 || exec sleep 300; ' + POST
     options = {"pack": 4, "pack_cpus": 1, "sbatch_args": ["--requeue"]}
     driver = start_driver(root, script, 4, options=options)
     wait_until(began(root), "the first run")

@@ -19,6 +19,9 @@ QUEUE_FIELDS = ("JobArrayID", "State", "Reason", "RestartCnt", "exit_code", "Bat
 ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "TotalCPU", "MaxRSS", "JobName")
 """The fields of sacct that `parse_account` reads; what may hold any character comes last."""
 
+TOLD_TO_END = 79
+"""Exit status of the script of a job that was told to end: by core's `job.sh`."""
+
 # squeue(1) and sacct(1), JOB STATE CODES, of versions 20.11 to 25.05.
 PHASES: Mapping[str, Phase] = {
     **dict.fromkeys(
@@ -99,9 +102,11 @@ class QueueRow:
     def unlaunched(self) -> bool:
         """Whether it was given a node that could not launch it: its prolog failed, or slurmd did.
 
-        A job that may not be queued again then ends as if cancelled, but with no signal.
+        A job that may not be queued again then ends as if cancelled, but with no signal; its exit
+        status is 0, or, where the controller was told of the prolog last, that of the prolog.
         """
-        return self.state == "CANCELLED" and bool(self.host) and self.exit == (0, 0)
+        told = self.exit is None or self.exit[1] != 0 or self.exit == (TOLD_TO_END, 0)
+        return self.state == "CANCELLED" and bool(self.host) and not told
 
     @property
     def end_reason(self) -> str | None:

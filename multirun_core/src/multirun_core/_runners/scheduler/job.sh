@@ -52,8 +52,7 @@ mr_await() {
 
 # Carry out the run of line $1, unless somebody else does.
 mr_carry_out() {
-    # A job that was told to end has failed, so that it differs from one that never began.
-    [ -z "$mr_stop" ] || { mr_failed=1 && return 0; }
+    [ -z "$mr_stop" ] || return 0
     mr_read "$1"
     [ ! -d "$mr_claim" ] && [ -e "$mr_dir/.multirun/order" ] || return 0
     sh "$mr_here/wrapper.sh" run "$mr_dir" "$mr_attempt" </dev/null 3<&- &
@@ -67,6 +66,12 @@ mr_carry_out() {
     # One that was killed has left somebody who would hear what is meant for the next in this slot.
     [ -n "$mr_end" ] || [ "$mr_code" -lt 128 ] || MULTIRUN_WARM=''
     case $mr_end in end"$mr_tab"*"$mr_tab"*"$mr_tab"*"$mr_tab"0"$mr_tab"-*) ;; *) mr_failed=1 ;; esac
+}
+
+# A job that was told to end says so, and differs from one that was never begun.
+mr_finish() {
+    [ -z "$mr_stop" ] || exit 79
+    exit "$mr_failed"
 }
 
 mr_tell() { [ -z "$mr_pid" ] || kill -s "$1" "$mr_pid" 2>/dev/null; }
@@ -118,7 +123,7 @@ mr_lines=$(sed -n "$mr_first,$((mr_first + mr_size - 1))p" "$mr_here/runs")
 if [ "$mr_size" -eq 1 ]; then
     mr_listen
     mr_carry_out "$mr_lines"
-    exit "$mr_failed"
+    mr_finish
 fi
 
 # The time is asked for once: the boot by its clock and the seconds since then do for all runs.
@@ -157,4 +162,4 @@ for mr_worker in $mr_workers; do
     [ "$mr_code" -eq 0 ] || mr_failed=1
 done
 [ -z "$mr_warm" ] || mr_cool
-exit "$mr_failed"
+mr_finish
