@@ -109,7 +109,11 @@ def test_who_sends_a_driver_is_killed_before_the_client_has_said_who_it_is(
         assert sent(root) == []
         (place / "sh.go").touch()
         wait_until(lambda: clients(tmp_path) == [], lambda: f"their end: {clients(tmp_path)}")
-    assert cluster.jobs() == []
+    if begins == "after the next driver":
+        wait_until((home / "client").exists, "a client")
+        client = Path("/proc") / (home / "client").read_text().split("\t")[2]
+        wait_until(lambda: not client.exists(), "its end")
+    assert (cluster.jobs(), (home / "client").exists()) == ([], begins != "never")
 
 
 @pytest.mark.parametrize("point", some("before it begins", SLOW))
@@ -131,13 +135,19 @@ def test_a_client_that_is_slower_than_a_cancel_submits_no_driver(
     check_cancelled(cluster, root, tmp_path)
 
 
-def test_an_interrupt_while_a_driver_is_sent_ends_it(
-    cluster: SlurmCluster, root: Path, tmp_path: Path, begin: Begin
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_interrupt_while_a_driver_is_sent_or_looked_for_ends_it(
+    earlier: bool, cluster: SlurmCluster, root: Path, tmp_path: Path, begin: Begin
 ) -> None:
     """All runs are skipped then; the job would execute them later."""
     place = put_sbatch(tmp_path, SLOW["before it says the id"])
+    if earlier:
+        call(root, "echo", 2, options=OPTIONS)
+        (place / "sbatch").rename(place / "squeue")
+        script = (place / "squeue").read_text().replace("/sbatch ", "/squeue ")
+        (place / "squeue").write_text(script)
     driver = begin(place)
-    wait_until((place / "sbatch.slow").exists, "a client that is slow")
+    wait_until((place / f"{'squeue' if earlier else 'sbatch'}.slow").exists, "a slow command")
     assert len(cluster.jobs()) == 1
     os.kill(driver.pid, signal.SIGINT)
     assert driver.wait(60) == -signal.SIGINT

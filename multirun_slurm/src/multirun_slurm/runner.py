@@ -134,14 +134,15 @@ class SlurmRunner(SchedulerRunner):
             chosen_only=only is not None,
         )
         drivers = self._drivers(root)
-        if waiting := await drivers.waiting(job, env, only):
-            self.tell(waiting)
-            return True
         try:
+            if waiting := await drivers.waiting(job, env, only):
+                self.tell(waiting)
+                return True
             await self._threads.do(lambda: drivers.write(submission, job, env, only))
             number = await drivers.send(submission, job, env)
         except asyncio.CancelledError:
-            await finish(drivers.end())  # it may have been accepted
+            if not self.leaves_on_interrupt:  # it would execute later what is skipped now
+                await finish(drivers.end())
             raise
         self.tell(f"the sweep is driven by Slurm job {number}; multirun cancel DIR ends it")
         return True
