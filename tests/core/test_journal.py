@@ -16,12 +16,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multirun_core._sweep import segment
+from multirun_core._sweep import control, segment
 from multirun_core._sweep.history import History
 from multirun_core._sweep.journal import Journal
 from multirun_core._transport.process import ProcessId
 
-from multirun_core import JournalError, SweepLockedError, SweepNotFoundError, SweepSupersededError
+from multirun_core import (
+    JournalError,
+    SweepError,
+    SweepLockedError,
+    SweepNotFoundError,
+    SweepSupersededError,
+)
 
 
 def first(process: ProcessId | None = None) -> dict[str, Any]:
@@ -89,6 +95,26 @@ def test_two_cannot_create_one_segment(directory: Path) -> None:
     with pytest.raises(SweepLockedError, match=str(os.getpid())):
         segment.create(directory, 1, first())
     assert [path.name for path in directory.iterdir()] == ["0001.jsonl"]
+
+
+def test_what_the_killed_have_left_goes_and_who_asks_meanwhile_is_not_disturbed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver begins while somebody else writes down what that driver is to cancel."""
+    segment.create(directory, 1, first())
+    flush = os.fsync
+
+    def begin(fd: int) -> None:
+        flush(fd)
+        monkeypatch.undo()
+        segment.create(directory, 2, first())
+
+    for name in (".0001.1.tmp", ".now.1.tmp"):
+        (directory / name).touch()
+    monkeypatch.setattr(os, "fsync", begin)
+    with pytest.raises(SweepError, match="did not answer within 0 s"):  # it was asked
+        control.request_cancel(directory.parent, None, wait=0)
+    assert sorted(path.name for path in directory.iterdir()) == ["0001.jsonl", "0002.jsonl"]
 
 
 def test_an_empty_or_missing_journal_is_no_sweep(tmp_path: Path) -> None:
@@ -227,7 +253,7 @@ FULL = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 from multirun_core import JournalError
-from multirun_core._sweep import segment
+from multirun_core._sweep import control, segment
 from multirun_core._sweep.journal import Journal
 from multirun_core._transport.process import ProcessId
 

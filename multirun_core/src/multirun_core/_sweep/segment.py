@@ -134,7 +134,8 @@ def create(directory: Path, number: int, first: dict[str, Any]) -> Path:
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
-    for leftover in directory.glob(".*.tmp"):  # of those who were killed; others do without
+    # Of those who were killed; others do without. Who asks for something lives, and does not.
+    for leftover in [*directory.glob(".[0-9]*.tmp"), *directory.glob(".now.*.tmp")]:
         leftover.unlink(missing_ok=True)
     flush_directory(directory)
     _held.add(_identity(path))
