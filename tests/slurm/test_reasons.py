@@ -28,7 +28,6 @@ CORPUS = Path(__file__).parent / "corpus"
         "launch failed requeued held",
         "launch_failed_requeued_held",
         "AssocGrpCPUMinutesLimit",
-        "AssocGrpCPURunMinutesLimit",
         "QOSGrpGRESMinutes",
         "AssocMaxCpuPerJobLimit",
         "AssocMaxWallDurationPerJobLimit",
@@ -59,6 +58,8 @@ def test_what_can_never_start(reason: str) -> None:
         ("QOSMaxCpuPerUserLimit", "your qos allows"),
         ("MaxCpuPerAccount", "other jobs of yours"),
         ("AssocGrpCpuLimit", "for ever if it asks for more"),
+        ("AssocGrpCPURunMinutesLimit", "what runs of its account has as much time left"),
+        ("QOSGrpMemRunMinutes", "with less `time` it may start sooner"),
         ("ReqNodeNotAvail, UnavailableNodes:c1-[01-04]", "down, drained or reserved"),
         ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved", "down, drained or reserved"),
         ("Nodes required for job are DOWN, DRAINED or reserved for jobs", "down, drained"),
@@ -72,7 +73,14 @@ def test_what_waits_for_its_turn(reason: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["AssocGrpCpuLimit", "QOSGrpNodeLimit", "AssocGrpMemLimit", "PartitionNodeLimit"]
+    "reason",
+    [
+        "AssocGrpCpuLimit",
+        "AssocGrpCPURunMinutesLimit",
+        "QOSGrpNodeLimit",
+        "AssocGrpMemLimit",
+        "PartitionNodeLimit",
+    ],
 )
 def test_what_perhaps_never_starts(reason: str) -> None:
     assert waiting(reason).doubtful

@@ -75,6 +75,11 @@ _PATTERNS = (
      r"(Assoc|QOS)MaxWallDuration\w*|AssocMax(Cpu|Mem|Node|GRES|BB|License|Billing)\w*",
      "it asks for more (or less) than its {owner} allows to one job; ask for what `sacctmgr show "
      "{table}` allows", True),
+    # Of what runs, the time that is left counts (GrpTRESRunMins): that shrinks by itself.
+    (r"(Assoc|QOS)Grp\w*RunM\w*",
+     "what runs of its {owner} has as much time left as it may all together; it waits for that to "
+     "pass, for ever if it asks for more than that by itself; with less `time` it may start sooner",
+     False),
     (r"(Assoc|QOS)Grp\w*Minutes\w*",
      "the budget of its {owner} is used up, or what is left is too little for its time; ask for "
      "less `time`, or for more budget", True),
