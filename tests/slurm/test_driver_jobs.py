@@ -63,6 +63,24 @@ def send(cluster: SlurmCluster, root: Path) -> str:
     return job
 
 
+def rewrite(root: Path, options: dict[str, object]) -> None:
+    """Have a sweep say that Slurm runs it, with these options."""
+    told = root / "multirun.json"
+    manifest = json.loads(told.read_text())
+    manifest["runner"] = {"name": "slurm", "options": options}
+    told.write_text(json.dumps(manifest))
+
+
+def marked(root: Path) -> Path:
+    """Have a sweep say that a driver was sent for it, without any; return the file that does."""
+    rewrite(root, {"driver": "job"})
+    mark = root / "jobs" / "0123456789ab" / "driver"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    mark.with_name("answer").write_text("42\n")
+    return mark
+
+
 def statuses(root: Path) -> set[str]:
     return {run.status for run in Sweep.open(root).runs}
 
@@ -74,6 +92,9 @@ def test_a_driver_that_waits_is_not_sent_again_keeps_its_sweep_and_is_cancelled(
     job = send(cluster, root)
     reason = lambda: cluster.show(job)["Reason"].startswith("Nodes_required")  # noqa: E731
     wait_until(reason, lambda: f"a reason: {cluster.show(job)}")
+    said = multirun(cluster, "status", root)
+    assert f"has ended; Slurm job {job} is to drive this sweep" in said.stdout
+    assert "carries on" not in said.stdout
     said = multirun(cluster, "resume", root)
     assert f"Slurm job {job} waits in the queue to drive this sweep" in said.stderr
     assert "no other is submitted: nodes that could hold it are down, drained" in said.stderr
@@ -130,10 +151,7 @@ def test_a_driver_that_is_sent_finds_the_runs_that_were_chosen_in_a_file(
     """So many would make no argument. Where nothing is left to do, its mark goes all the same."""
     root = tmp_path / "a 's"
     run(runs=[{"n": 1}], cmd=["true"], output_path=root, progress=False)
-    told = root / "multirun.json"
-    manifest = json.loads(told.read_text())
-    manifest["runner"] = {"name": "slurm", "options": {"driver": "job"}}
-    told.write_text(json.dumps(manifest))
+    rewrite(root, {"driver": "job"})
     place, other = (root / "jobs" / name for name in ("1a", "1b"))
     job = driver_job(
         root, submission_of(place), JobOptions(), Limits(), chosen_only=only is not None
@@ -178,26 +196,36 @@ def test_a_driver_that_has_started_but_may_not_begin_is_ended(
     assert dict(executions(root)) == (dict.fromkeys(range(4), 1) if how == "resume" else {})
 
 
+def test_a_sweep_is_watched_while_a_driver_is_to_come(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    run(runs=[{"n": 1}], cmd=["false"], output_path=root, progress=False)
+    mark = marked(root)
+    words = (sys.executable, "-m", "multirun_core", "status", root, "--watch")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        for job in range(42, 45):  # two looks do not make a watch
+            (aside := mark.with_name("aside")).write_text(f"{job}\n")
+            aside.replace(mark.with_name("answer"))
+            while f"has ended; Slurm job {job} is to drive" not in watching.stdout.readline():
+                assert watching.poll() is None
+        mark.unlink()
+        assert "has ended; multirun resume carries on with 1 runs" in watching.stdout.read()
+    assert watching.returncode == 0
+
+
 def test_a_driver_that_is_sent_just_before_its_sweep_is_claimed_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, mark = tmp_path / "s", tmp_path / "s" / "jobs" / "0123456789ab" / "driver"
+    root = tmp_path / "s"
     run(runs=[{"n": 1}], cmd=["true"], output_path=root, progress=False)
-    told = root / "multirun.json"
-    manifest = json.loads(told.read_text())
-    manifest["runner"] = {"name": "slurm", "options": {"driver": "job"}}
-    told.write_text(json.dumps(manifest))
-    mark.parent.mkdir(parents=True)
-    mark.touch()
-    mark.with_name("answer").write_text("42\n")
+    mark = marked(root)
     monkeypatch.setattr(cleaning, "check_cleanable", lambda root: None)
     for work in (cleaning.remove_sweep, lambda path: cleaning.thin_sweep(path, "results")):
         with pytest.raises(SweepLockedError, match="Slurm job 42 is to drive this sweep"):
             work(root)
         assert mark.exists()
         assert statuses(root) == {"success"}
-    manifest["runner"]["options"] = {"of_another_version": True}  # so that nobody can tell
-    told.write_text(json.dumps(manifest))
+    rewrite(root, {"of_another_version": True})  # so that nobody can tell
     cleaning.remove_sweep(root)
     assert not root.exists()
 

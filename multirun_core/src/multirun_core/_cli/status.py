@@ -69,6 +69,7 @@ def tell_status(sweep: Sweep, now: float) -> dict[str, Any]:
             "pid": driver.pid,
             "alive": driver.alive,
             "finished": driver.closed,
+            "sent": _sent(sweep.path) if driver.alive is False else [],
         }
     remaining = statistics.total_count - statistics.complete_count
     if remaining and driver is not None and driver.alive is not False:
@@ -77,6 +78,21 @@ def tell_status(sweep: Sweep, now: float) -> dict[str, Any]:
             told["runs_per_second"] = rate
             told["seconds_left"] = remaining / rate
     return told
+
+
+def _sent(path: Path) -> list[str]:
+    """Return what the drivers are called that are to drive a sweep and may not have begun."""
+    from multirun_core._sweep.layout import JOBS
+    from multirun_core._sweep.sent import sent_drivers
+
+    # So that no other sweep's runner need be made for this.
+    return sent_drivers(path) if (path / JOBS).is_dir() else []
+
+
+def is_over(told: dict[str, Any]) -> bool:
+    """Whether nobody works on a sweep, or is to."""
+    driver = told["driver"]
+    return driver is None or (driver["alive"] is False and not driver["sent"])
 
 
 def _rate(sweep: Sweep, now: float) -> float | None:
@@ -113,9 +129,13 @@ def _driver_text(told: dict[str, Any]) -> str:
         return f"{who} is at work"
     if driver["alive"] is None:
         return f"{who} may be at work; only that host can tell"
+    end = "ended" if driver["finished"] else "died"
+    if driver["sent"]:
+        what = f"{', '.join(driver['sent'])} is to drive this sweep and may not have begun"
+        return f"{who} has {end}; {what}"
     left = told["total"] - told["success"]
     hint = f"; multirun resume carries on with {left} runs" if left else ""
-    return f"{who} has {'ended' if driver['finished'] else 'died'}{hint}"
+    return f"{who} has {end}{hint}"
 
 
 def as_line(told: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from multirun_core._cli.status import as_line, as_text, tell_status
+from multirun_core._cli.status import as_line, as_text, is_over, tell_status
 from multirun_core._display.stream import SafeStream, place_of
 
 _Show: TypeAlias = Callable[[dict[str, Any]], None]
@@ -27,7 +27,7 @@ _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
 
 
 def watch_status(path: Path, *, as_json: bool) -> None:
-    """Show the status of a sweep until nobody works on it any more.
+    """Show the status of a sweep until nobody works on it any more, or is to.
 
     Raises:
         SweepNotFoundError: there is no sweep.
@@ -42,15 +42,15 @@ def watch_status(path: Path, *, as_json: bool) -> None:
         show = _redrawing()
     else:
         show = _at_changes(as_line)
-    over = False
+    was_over = False
     while True:
         began = time.monotonic()
-        sweep = Sweep.open(path)
-        show(tell_status(sweep, time.time()))
-        if over:
+        told = tell_status(Sweep.open(path), time.time())
+        show(told)
+        over = is_over(told)
+        if over and was_over:
             return
-        driver = sweep.driver
-        over = driver is None or driver.alive is False
+        was_over = over
         if not over:  # else one last look: it may have ended after its journal was read
             time.sleep(max(_PAUSE_SECONDS, _SHARE * (time.monotonic() - began)))
 
