@@ -56,6 +56,28 @@ def test_output_that_is_cut_off_changes_no_verdict(put: Put, tmp_path: Path) -> 
     assert len(calls.read_text().split()) >= 5
 
 
+@pytest.mark.parametrize(
+    ("asked", "lie"),
+    [
+        pytest.param("--jobs=", "head -n 1", id="cut off in every poll"),
+        pytest.param("squeue", 'sed "s/|[A-Z_]*|/|PONDERING|/"', id="of a newer version"),
+    ],
+)
+def test_a_job_that_goes_on_is_not_given_up(asked: str, lie: str, put: Put, tmp_path: Path) -> None:
+    """What polls do not tell of is looked for by its name; a state that nobody knows is no end."""
+    finds = tmp_path / "finds"
+    finds.touch()
+    put(
+        "squeue",
+        f"case $* in *--name=*) echo found >> {finds} ;; esac\n"
+        f'case "squeue $*" in *{asked}*) "$real" "$@" | {lie} ;; *) exec "$real" "$@" ;; esac',
+    )
+    sweep = call(tmp_path / "s", BEGIN + "sleep 6; " + POST, 4, options={"file_grace": 1.0})
+    assert sweep.results == [1] * 4, told(sweep)
+    assert dict(executions(tmp_path / "s")) == dict.fromkeys(range(4), 1)
+    assert bool(finds.read_text()) == (asked == "--jobs=")
+
+
 def test_another_job_with_the_same_id_is_not_waited_for(
     put: Put, cluster: SlurmCluster, tmp_path: Path
 ) -> None:

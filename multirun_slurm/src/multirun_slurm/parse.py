@@ -1,7 +1,7 @@
 """What Slurm's commands print, read: pure functions on text, no input or output.
 
 What is not understood is left out or refused, never guessed: a state that is not known here is
-neither an end nor a sign of life.
+no end.
 """
 
 from __future__ import annotations

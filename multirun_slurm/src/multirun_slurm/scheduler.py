@@ -141,9 +141,8 @@ _SQUEUE = ("squeue", "--me", "--noheader", "--array", "--states=all")
 
 def _told(rows: Iterable[parse.QueueRow]) -> Iterable[tuple[str, JobState]]:
     for row in rows:
-        phase = row.phase
-        if phase is None:
-            continue
+        # What is listed is not gone, whatever a newer Slurm calls it.
+        phase = row.phase or "running"
         why = waiting(row.reason) if phase == "waiting" and row.reason else None
         ended = phase == "ended"
         yield (
