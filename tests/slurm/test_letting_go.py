@@ -118,14 +118,15 @@ def test_an_interrupt_leaves_nothing_in_the_queue(
 
 def test_the_driver_is_a_job_itself(cluster: SlurmCluster, tmp_path: Path) -> None:
     root = tmp_path / "s w"
-    sweep = call(root, BEGIN + POST, 4, options={"driver": "job"}, env={"A": "b"})
+    script = BEGIN + 'test "$A" = "b c" || exit 5; ' + POST
+    sweep = call(root, script, 4, options={"driver": "job"}, env={"A": "b c"})
     assert {run.status for run in sweep.runs} == {"pending"}, told(sweep)
     wait_until(
-        lambda: {run.status for run in Sweep.open(root).runs} == {"success"},
+        lambda: events(root)[-1].get("outcome") == "done",
         lambda: f"all runs: {[path.read_text() for path in root.glob('jobs/*/out')]}",
     )
-    assert Sweep.open(root).results == [1] * 4
-    wait_until(lambda: events(root)[-1]["event"] == "close", "the end of the driver")
+    sweep = Sweep.open(root)
+    assert sweep.results == [1] * 4, told(sweep)
     assert (root / "journal" / "0002.jsonl").exists()
     assert list(root.glob("jobs/*/driver")) == []  # none that may yet begin
 
