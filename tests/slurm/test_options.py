@@ -23,7 +23,7 @@ from multirun_slurm.options import SlurmOptions
 from multirun_slurm.runner import SlurmRunner
 from multirun_slurm.signature import options_from
 
-from multirun_core import multirun
+from multirun_core import multirun, multirunAsync
 
 
 def test_each_option_becomes_the_argument_of_its_name() -> None:
@@ -276,6 +276,20 @@ def test_what_is_of_another_type_is_refused_before_anything_is_done(
     with pytest.raises(UsageError) as caught:
         multirun(**given, runner=SlurmRunner(**options))
     assert message in str(caught.value)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("options", [{"driver": "job"}, {"detach": True}])
+async def test_a_sweep_that_is_let_go_of_is_not_followed_from_here(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"runs": [{"a": 1}], "cmd": ["true"], "output_path": tmp_path / "s"}
+    given |= {"runner": "slurm", "runner_options": options, "wait": False}
+    with pytest.raises(UsageError, match="wait=False follows the sweep from here"):
+        multirun(**given)
+    with pytest.raises(UsageError, match="wait=False follows the sweep from here"):
+        await multirunAsync(**given)
     assert not (tmp_path / "s").exists()
 
 

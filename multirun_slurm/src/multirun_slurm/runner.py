@@ -86,6 +86,7 @@ class SlurmRunner(SchedulerRunner):
         self.cluster = limits.Limits()
         self._passed: Demand | None = None
         self.detaches = given.detach
+        self.sends_driver = given.driver == "job"
         self.leaves_on_interrupt = given.on_interrupt == "detach"
 
     async def open(self) -> None:

@@ -176,6 +176,9 @@ class TaskRunner(Attempts):
             UsageError: they cannot all be handed over at once; says how many do not fit.
         """
 
+    sends_driver: bool = False
+    """Whether `send_driver` has the sweep driven elsewhere, as far as is known before."""
+
     async def send_driver(self, env: Mapping[str, str], only: str | None) -> bool:
         """Have the sweep in `root` driven elsewhere, as `multirun resume` does; after `open`.
 

@@ -14,6 +14,7 @@ from multirun_core._sweep.call import (
     Rerun,
     Runs,
     check_call,
+    stays_open,
 )
 from multirun_core._sweep.choosing import RunnerChoice
 from multirun_core._sweep.conduct import Conductor
@@ -234,7 +235,7 @@ async def multirunAsync(
         resources=resources,
         collect=collect,
     )
-    call.stay_open = not wait
+    call.stay_open = stays_open(call, wait=wait)
     conductor = Conductor(call, Reporter(progress), check=check, observers=observers)
     return await (conductor.conduct() if wait else start_live_async(conductor))
 
@@ -249,7 +250,7 @@ def start(
 ) -> Sweep:
     """Do what `multirun` does, but raise `Interrupted` after a signal."""
     call = check_call(**arguments)
-    call.stay_open = not wait
+    call.stay_open = stays_open(call, wait=wait)
     reporter = Reporter(progress)
     conductor = Conductor(call, reporter, check=check, observers=observers)
     return run_blocking(conductor, reporter) if wait else start_live(conductor)

@@ -117,6 +117,21 @@ class Call:
         return record
 
 
+def stays_open(call: Call, *, wait: bool) -> bool:
+    """Return whether further runs may come, where the caller does not wait.
+
+    Raises:
+        UsageError: the runner is to let go of the sweep, which is then not followed from here.
+    """
+    if not wait and (call.runner.detaches or call.runner.sends_driver):
+        raise UsageError(
+            "wait=False follows the sweep from here and takes further runs, which needs a driver "
+            "here; the runner is to let go of it (detach=True, or driver='job'). Leave one of them "
+            "out"
+        )
+    return not wait
+
+
 def check_runs(runs: Runs, cmd: Sequence[str]) -> list[str]:
     """Return each run's parameters as JSON text.
 
