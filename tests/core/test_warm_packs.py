@@ -7,6 +7,7 @@ import logging
 import marshal
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -205,6 +206,57 @@ def test_signals_reach_the_run_alone(pack: Pack) -> None:
     job.wait(60)
     assert (ended(work).code, printed(work)) == (3, "told\n")
     assert printed(after) == "True\n"
+
+
+TOLD = "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: exit(3))\n"
+
+
+def test_runs_that_begin_after_a_signal_are_told_when_they_catch_it(pack: Pack) -> None:
+    first, deaf = pack.add(script=TOLD + STAY), pack.add(script="import time; time.sleep(0.5)")
+    slow = "import os, time\nassert 'MULTIRUN_TOLD' not in os.environ\ntime.sleep(0.5)\n"
+    later = pack.add(script=slow + TOLD + STAY)
+    pack.slots = 1
+    job = pack.start(warm=False)
+    wait_until(lambda: here(first))
+    job.send_signal(signal.SIGUSR1)
+    job.wait(20)
+    assert [ended(work).code for work in (first, deaf, later)] == [3, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("program", "argument", "count"),
+    [("date", "+%s.%N", 2), ("sh", "run", 2), ("sh", "run", 1), ("setsid", "inner", 1)],
+)
+def test_no_signal_that_comes_before_a_run_has_begun_is_lost(
+    pack: Pack, program: str, argument: str, count: int
+) -> None:
+    """While the job, the wrapper, or the program is being started."""
+    real = pack.folder / "programs" / program
+    words = shlex.quote(str(real.resolve() if real.exists() else shutil.which(program)))
+    words += " sh" if words.endswith("busybox") else ""
+    real.unlink(missing_ok=True)
+    began, go = pack.folder / "began", pack.folder / "go"
+    began.touch()
+    real.write_text(
+        f"#!/bin/sh\ncase \" $* \" in *' {argument} '*) echo $$ >>'{began}'\n"
+        f"until [ -e '{go}' ]; do sleep 0.05; done ;; esac\nexec {words} \"$@\"\n"
+    )
+    real.chmod(0o755)
+    works = [pack.add(script=TOLD + STAY) for _ in range(count)]
+    job = pack.start(warm=False)
+    wait_until(lambda: began.read_text().count("\n") == (1 if program == "date" else count))
+    job.send_signal(signal.SIGUSR1)
+
+    def is_noted() -> bool:
+        if program == "date":  # the shell waits for that
+            status = Path(f"/proc/{job.pid}/status").read_text()
+            return not any(int(mask, 16) for mask in re.findall(r"Pnd:\s*(\w+)", status))
+        return all(living(f"pass\0USR1\0{pid}") for pid in began.read_text().split())
+
+    wait_until(is_noted)
+    go.touch()
+    assert job.wait(20) == 1
+    assert [ended(work).code for work in works] == [3] * count
 
 
 def test_handlers_that_an_import_sets_are_those_of_runs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from bystander import another_user, at_a_terminal
 from hypothesis import given
 from hypothesis import strategies as st
+from launcher_tools import living
 from multirun_core._runners.launcher import tree
 from multirun_core._staging.orders import drop_order, read_end, write_order
 from multirun_core._transport import wrapper
@@ -436,6 +437,50 @@ def test_a_signal_that_comes_before_the_program_is_passed_on_when_it_is_there(
     event = attempt.end()
     assert event is not None
     assert event.code == 7
+
+
+def test_a_signal_that_comes_before_the_program_has_its_group_is_passed_on_when_it_is_caught(
+    attempt: Attempt,
+) -> None:
+    (programs := attempt.home.parent / "programs").mkdir()
+    home, setsid = shlex.quote(str(attempt.home)), programs / "setsid"
+    setsid.write_text(
+        f"#!/bin/sh\n: >{home}/near; until [ -e {home}/go ]; do sleep 0.05; done\n"
+        f'exec {shutil.which("setsid")} "$@"\n'
+    )
+    setsid.chmod(0o755)
+    attempt.order(
+        "sh", "-c",
+        "sleep 0.5; trap 'echo one >>seen' USR1; trap 'echo two >>seen' USR2; "
+        'until [ "$(wc -l <seen)" -ge 2 ]; do sleep 0.05; done; exit 7',
+    )  # fmt: skip
+    (attempt.home / "seen").touch()
+    # One came even before it was begun.
+    process = attempt.start(PATH=f"{programs}:{os.environ['PATH']}", MULTIRUN_TOLD=" USR2 USR2")
+    wait_until((attempt.home / "near").exists)
+    wait_until(lambda: attempt.say("look") == "alive")
+    child = (attempt.home / ".multirun/claim-1/process").read_text().split("\t")[4]
+    process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: bool(living(f"pass\0USR1\0{child}")))
+    (attempt.home / "go").touch()
+    assert process.communicate(timeout=50) == (b"", b"")
+    assert sorted(attempt.read("seen").split()) == ["one", "two"]
+    event = attempt.end()
+    assert event is not None
+    assert event.code == 7
+
+
+@pytest.mark.long
+def test_a_program_that_does_not_come_to_catching_a_signal_gets_it_after_half_a_minute(
+    tmp_path: Path,
+) -> None:
+    attempt = Attempt(["sh"], tmp_path / "run")
+    event = attempt.order("sleep", "100").run(MULTIRUN_TOLD="USR1")
+    assert event is not None
+    assert event.exit_status().code == -signal.SIGUSR1
+    assert event.ended is not None
+    assert event.started is not None
+    assert 29 < event.ended - event.started < 40
 
 
 WHERE = ("hostname", "random/boot_id")

@@ -5,6 +5,7 @@
 #   sh wrapper.sh run DIR ATTEMPT [RESTART]               claim it, carry it out, write its end down
 #   sh wrapper.sh look DIR ATTEMPT [RESTART]              say in one line what is known of it
 #   sh wrapper.sh end DIR ATTEMPT GRACE REASON [RESTART]  end it with all of its descendants
+#   sh wrapper.sh pass SIGNAL PROCESS...                  send USR1 or USR2 when they can hear it
 #
 # DIR is absolute. In DIR/.multirun: `order`, what is to be done; `claim-ATTEMPT`, a directory whose
 # making is the claim, with `claimant` (who has made it, where the run is to be forked), `process`
@@ -179,7 +180,7 @@ mr_inner() {
     . "$mr_mine/order"
     # This attempt may have been given up at the very moment at which it begins.
     [ "$mr_attempt" = "$mr_attempt_asked" ] || mr_unfit "the order is for attempt $mr_attempt"
-    unset MULTIRUN_NODE MULTIRUN_BOOTED MULTIRUN_WARM MULTIRUN_SLOT
+    unset MULTIRUN_NODE MULTIRUN_BOOTED MULTIRUN_TOLD MULTIRUN_WARM MULTIRUN_SLOT
     MULTIRUN_RUN_DIR=$mr_dir MULTIRUN_TOKEN=$mr_token
     export MULTIRUN_RUN_DIR MULTIRUN_TOKEN
     set +u # what users put before their command, such as start-up files of modules, was not made for it
@@ -208,6 +209,10 @@ mr_run() {
     # shellcheck disable=SC1091
     . "$mr_mine/order"
     [ "$mr_attempt" = "$mr_attempt_asked" ] || mr_leave 3 "the order is for attempt $mr_attempt"
+    # What was told to the job before this run began, and what comes before there is a program.
+    mr_child='' mr_signals=${MULTIRUN_TOLD:-}
+    trap 'mr_pass USR1' USR1
+    trap 'mr_pass USR2' USR2
     mkdir "$mr_claim" 2>/dev/null || {
         [ -d "$mr_claim" ] || mr_leave 74 "$mr_claim cannot be made"
         mr_leave 3 'it is claimed already'
@@ -219,12 +224,12 @@ mr_run() {
         true >"$mr_dir/$mr_stream" || mr_leave 74 "$mr_stream cannot be written"
     done
     mr_here
-    mr_asked='' mr_child='' mr_signals=''
+    mr_asked=
     trap 'mr_asked=1' TERM INT HUP
-    trap 'mr_pass USR1' USR1
-    trap 'mr_pass USR2' USR2
     mr_launch
-    for mr_signal in $mr_signals; do mr_pass "$mr_signal"; done
+    for mr_signal in USR1 USR2; do
+        case $mr_signals in *$mr_signal*) mr_pass "$mr_signal" ;; esac
+    done
     mr_say start - - "$mr_began" - -
     mr_tell
     mr_await
@@ -241,9 +246,41 @@ mr_run() {
     wait # for who helped to end it
 }
 
-# Send a signal on to the program, or keep it until there is one.
+# Send a signal on to the program, or keep it until there is one. By nobody's child, since this may
+# come at any moment, and others want to know $!.
 mr_pass() {
-    if [ -n "$mr_child" ]; then kill -s "$1" -- "-$mr_child"; else mr_signals="$mr_signals $1"; fi
+    if [ -n "$mr_child" ]; then
+        (sh "$mr_self" pass "$1" "$mr_child" </dev/null >/dev/null 2>&1 7<&- 8<&- &)
+    else
+        mr_signals="$mr_signals $1"
+    fi
+}
+
+# Send signal $1 to process $2, or to the group that it leads: to one that has only just begun when
+# it is not ended by it any more, or has had half a minute for that.
+mr_pass_on() {
+    mr_started "$2" && mr_first=$mr_start || return
+    while mr_clock && [ $((mr_now - mr_first)) -lt 3000 ]; do
+        mr_nap # what a shell has just forked still catches what that one does
+        mr_started "$2" && [ "$mr_start" = "$mr_first" ] || return
+        ! mr_hears "$2" "$1" || break
+    done
+    kill "-$1" "-$2" 2>/dev/null || kill "-$1" "$2"
+}
+
+# Whether process $1 catches or ignores signal $2, which is number 10 or 12, by the last digits of
+# masks. What it blocks says nothing: shells block all for a moment when they fork.
+mr_hears() {
+    mr_bit=0x200
+    [ "$2" = USR1 ] || mr_bit=0x800
+    while read -r mr_one mr_rest; do
+        case $mr_one in
+        SigIgn: | SigCgt:)
+            [ $((0x${mr_rest#"${mr_rest%????}"} & mr_bit)) -eq 0 ] || return 0
+            ;;
+        esac
+    done 2>/dev/null <"/proc/$1/status"
+    return 1
 }
 
 # Start the program in a session of its own; write down who is who.
@@ -553,7 +590,15 @@ mr_end_unknown() {
     mr_look
 }
 
-mr_verb=${1:?a verb: run, look or end}
+mr_verb=${1:?a verb: run, look, end or pass}
+if [ "$mr_verb" = pass ]; then
+    trap '' USR1 USR2 # such may be sent to all processes of a job
+    mr_signal=${2:?the signal}
+    shift 2
+    for mr_one; do mr_pass_on "$mr_signal" "$mr_one" & done
+    wait
+    exit
+fi
 mr_dir=${2:?the run directory}
 mr_attempt_asked=${3:?the number of the attempt}
 mr_restart=0

@@ -10,13 +10,32 @@
 # interpreter that this makes warm first.
 #
 # TERM ends all runs of the task, each with its own grace. HUP ends those whose claim holds a file
-# `ending`. USR1 and USR2 are passed on to all.
+# `ending`. USR1 and USR2 are passed on to all, also to those that begin later.
 #
 # All variables begin with mr_, since one that the caller had exported would reach the programs.
 set -u
 
 mr_here=$1 mr_task=$2 mr_restart=$3
-mr_stop='' mr_pid='' mr_failed=0
+mr_stop='' mr_pid='' mr_workers='' mr_failed=0 mr_told=''
+
+# Note what all runs are to be told, and tell it to who carries them out: one wrapper, or workers.
+mr_warn() {
+    mr_told="$mr_told $1"
+    # shellcheck disable=SC2086 # numbers
+    mr_pass "$1" $mr_pid $mr_workers
+}
+
+# Have a signal sent to processes when they can hear it. By nobody's child, since this may come at any
+# moment, and others want to know $!.
+mr_pass() {
+    (sh "$mr_here/wrapper.sh" pass "$@" </dev/null >/dev/null 2>&1 3<&- 7<&- 8<&- &)
+}
+
+mr_listen_to_warnings() {
+    trap 'mr_warn USR1' USR1
+    trap 'mr_warn USR2' USR2
+}
+mr_listen_to_warnings
 
 if [ "$mr_restart" -gt 0 ]; then
     # What was begun may still go on where it was lost. The next attempt is begun by the driver,
@@ -48,6 +67,10 @@ mr_await() {
         mr_code=$?
         kill -0 "$1" 2>/dev/null || break
     done
+    [ "$mr_code" -gt 128 ] || return 0
+    wait "$1" 2>/dev/null # a signal may have come as it ended
+    mr_again=$?
+    [ "$mr_again" -eq 127 ] || mr_code=$mr_again
 }
 
 # Carry out the run of line $1, unless somebody else does.
@@ -55,8 +78,11 @@ mr_carry_out() {
     [ -z "$mr_stop" ] || return 0
     mr_read "$1"
     [ ! -d "$mr_claim" ] && [ -e "$mr_dir/.multirun/order" ] || return 0
-    sh "$mr_here/wrapper.sh" run "$mr_dir" "$mr_attempt" </dev/null 3<&- &
-    mr_pid=$!
+    mr_before=$mr_told
+    MULTIRUN_TOLD=$mr_before \
+        sh "$mr_here/wrapper.sh" run "$mr_dir" "$mr_attempt" </dev/null 3<&- &
+    mr_pid=$! mr_late=${mr_told#"$mr_before"}
+    for mr_signal in $mr_late; do mr_pass "$mr_signal" "$mr_pid"; done # it came just before
     [ -z "$mr_stop" ] || kill -TERM "$mr_pid" 2>/dev/null # the signal came just before
     mr_await "$mr_pid"
     mr_pid=''
@@ -85,13 +111,12 @@ mr_look() {
 mr_listen() {
     trap 'mr_stop=1; mr_tell TERM' TERM INT
     trap mr_look HUP
-    trap 'mr_tell USR1' USR1
-    trap 'mr_tell USR2' USR2
 }
 
 # One of several that work at once: its own share of the lines, then what others have not begun.
 mr_work() {
-    mr_turn=0
+    mr_turn=0 mr_workers=''
+    mr_listen_to_warnings
     mr_listen
     [ -z "$mr_warm" ] || mr_use "$1"
     while IFS= read -r mr_line <&3; do
@@ -108,7 +133,6 @@ EOF
     exit "$mr_failed"
 }
 
-mr_workers=''
 mr_tell_all() {
     for mr_worker in $mr_workers; do kill -s "$1" "$mr_worker" 2>/dev/null; done
 }
@@ -141,8 +165,6 @@ case $mr_now in
 esac
 trap 'mr_stop=1; mr_tell_all TERM' TERM INT
 trap 'mr_tell_all HUP' HUP
-trap 'mr_tell_all USR1' USR1
-trap 'mr_tell_all USR2' USR2
 mr_warm=''
 if [ -r "$mr_here/warm" ]; then
     # shellcheck disable=SC1091 # written beside it
@@ -152,8 +174,10 @@ if [ -r "$mr_here/warm" ]; then
 fi
 mr_number=0
 while [ "$mr_number" -lt "$mr_slots" ]; do
+    mr_before=$mr_told
     (mr_work "$mr_number") &
-    mr_workers="$mr_workers $!"
+    mr_workers="$mr_workers $!" mr_late=${mr_told#"$mr_before"}
+    for mr_signal in $mr_late; do mr_pass "$mr_signal" "$!"; done # it came just before
     mr_number=$((mr_number + 1))
 done
 [ -z "$mr_stop" ] || mr_tell_all TERM
