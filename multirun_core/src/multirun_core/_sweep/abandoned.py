@@ -15,7 +15,6 @@ from multirun_core._sweep.history import History
 from multirun_core._sweep.layout import absolute
 from multirun_core._sweep.manifest import Manifest
 from multirun_core._sweep.resuming import call_of
-from multirun_core._sweep.sent import sent_drivers as sent_drivers
 
 if TYPE_CHECKING:
     from multirun_core._model.run import Run
