@@ -170,8 +170,11 @@ class Session(asyncssh.SSHClientSession[bytes]):
                     channel.write(stdin[start : start + BLOCK_BYTES])
             else:
                 async for block in stdin:
-                    await self._writable.wait()
-                    channel.write(block)
+                    # In parts that the processor's cache can hold while they are cut into packets.
+                    parts = memoryview(block)
+                    for start in range(0, len(block), BLOCK_BYTES):
+                        await self._writable.wait()
+                        channel.write(parts[start : start + BLOCK_BYTES])
             channel.write_eof()
         except BrokenPipeError:
             return  # the command has ended

@@ -19,6 +19,7 @@ from multirun_core.errors import RunnerOptionError, TransportError
 from multirun_ssh.errors import LoginRefusedError
 from multirun_ssh.hosts import Host, parse_host
 from multirun_ssh.options import Connecting
+from multirun_ssh.sealing import install
 from multirun_ssh.trust import GLOBAL, USUAL, Client, KnownHosts, refusal
 
 Connection = asyncssh.SSHClientConnection
@@ -47,6 +48,7 @@ class Connector:
         Args:
             connecting: how.
         """
+        install()
         self.connecting = connecting
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._known = KnownHosts()
