@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from launcher_tools import HOSTILE, KINDS, living, marker, until
 from multirun_core._model.run import ExitStatus
+from multirun_core._runners import warm_python
 from multirun_core._runners.launcher import tree
 from multirun_core._runners.launcher.client import Launcher
 from multirun_core._runners.warm import Warming, script_at
@@ -88,6 +89,48 @@ async def test_it_is_forked_and_the_launchers_own(tmp_path: Path) -> None:
         end, out = await bench.run(PYTHON, script(tmp_path, text))
         assert end.ok
         assert out == f"True {bench.launcher.identity.pid} True\n"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("preload", "children"), [("colorsys", False), ("numpy", True)])
+async def test_one_fork_a_run_is_enough_unless_extensions_may_handle_forks(
+    tmp_path: Path, preload: str, *, children: bool
+) -> None:
+    async with warmed(tmp_path, preload) as bench:
+        text = "import resource as r; print(r.getrlimit(r.RLIMIT_MSGQUEUE)[0])"
+        waited: list[str] = []
+        for _ in range(3):
+            end, mark = await bench.run(PYTHON, script(tmp_path, text))
+            assert end.ok
+            (interpreter,) = bench.interpreters()
+            fields = Path(f"/proc/{interpreter}/stat").read_text().rpartition(")")[2].split()
+            waited.append(fields[8])  # page faults of children that it has waited for
+            limits = Path(f"/proc/{interpreter}/limits").read_text()
+            assert mark.strip() not in limits  # that of a run is on its own processes alone
+        assert (waited[0] != waited[2]) is children
+
+
+TWICE = """
+import errno, os, sys, types
+sys.path.insert(0, sys.argv[1])
+from warm_python import sibling
+parent, fork = os.getpid(), os.fork
+def limited():
+    if os.getpid() != parent:
+        raise OSError(errno.EAGAIN, "no more")
+    return fork()
+os.fork = limited
+try:
+    sibling.fork()
+except OSError as error:
+    print(error.errno == errno.EAGAIN, os.getpid() == parent)
+"""
+
+
+def test_a_second_fork_that_fails_is_told_of() -> None:
+    folder = str(Path(warm_python.__file__).parent.parent)
+    command = [PYTHON, "-c", TWICE, folder]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "True True\n"
 
 
 @pytest.mark.asyncio
@@ -239,6 +282,46 @@ async def test_a_directory_that_is_gone_is_reported_as_ever(tmp_path: Path) -> N
         end = await bench.launcher.run(cmd, gone, {}, *files, timeout=None, grace=1, warm=place)
         assert end.reason == "submit"
         assert "cannot be entered: No such file or directory" in str(end.message)
+
+
+@pytest.mark.asyncio
+async def test_a_script_is_what_its_file_holds_when_the_run_begins(tmp_path: Path) -> None:
+    async with warmed(tmp_path) as bench:
+        for number in range(3):
+            file = script(tmp_path, f"print({number})")
+            assert (await bench.run(PYTHON, file))[1] == f"{number}\n"
+
+
+@pytest.mark.asyncio
+async def test_the_same_script_elsewhere_has_a_path_of_its_own(tmp_path: Path) -> None:
+    text = "class A:\n    def f(self): return (lambda: 1 / 0)()\nprint(__file__)\nA().f()\n"
+    async with warmed(tmp_path) as bench:
+        for number in range(3):
+            folder = tmp_path / f"folder {number}"
+            folder.mkdir()
+            file = script(folder, text)
+            end, out = await bench.run(PYTHON, file)
+            error = (tmp_path / f"run {number + 1}" / "stderr.txt").read_text()
+            assert (end.code, out) == (1, f"{file}\n")
+            assert error.count(f'File "{file}", line ') == 3
+
+
+def test_variables_of_all_runs_are_listed_once(tmp_path: Path) -> None:
+    text = (
+        "import os\nlisted = open('/proc/self/environ', 'rb').read().split(b'\\0')[:-1]\n"
+        "print(sorted(listed) == sorted(b'='.join(one) for one in os.environb.items()),"
+        " os.environ['SOME'], b'SOME=value' in listed)"
+    )
+    sweep = multirun(
+        runs=[{"n": n} for n in range(2)],
+        cmd=[PYTHON, script(tmp_path, text)],
+        output_path=tmp_path / "sweep",
+        runner=ParallelLocalRunner(warm=True),
+        env={"SOME": "value"},
+        progress=False,
+    )
+    outs = [(run.cwd / "stdout.txt").read_text() for run in sweep.runs]
+    assert outs == ["True value True\n"] * 2
 
 
 # What is forked, and what differs in each fork.

@@ -89,6 +89,7 @@ SCRIPTS: list[tuple[str, str, list[str]]] = [
     ("keyboard interrupt", "raise KeyboardInterrupt", PLAIN),
     ("interrupted", "import os, signal; os.kill(os.getpid(), signal.SIGINT)", PLAIN),
     ("syntax error", "x = 1\ny = (2\n", PLAIN),
+    ("another encoding", "# coding: latin-1\nprint(ascii('\u00e9'))", PLAIN),
     ("bad encoding", "x = '\udcff'", PLAIN),
     ("nothing", "", PLAIN),
     ("missing script", "", ["PYTHON", "missing.py"]),
@@ -149,6 +150,14 @@ SCRIPTS: list[tuple[str, str, list[str]]] = [
         "print(threading.get_native_id() == __import__('os').getpid())",
         PLAIN,
     ),
+    (
+        "main thread for libc",
+        "import ctypes, os, threading, time\nc = ctypes.CDLL(None)\nhead = ctypes.c_size_t()\n"
+        "size = ctypes.c_size_t()\nc.syscall(274, 0, ctypes.byref(head), ctypes.byref(size))\n"
+        "clock = time.pthread_getcpuclockid(threading.main_thread().ident)\n"
+        "print(~clock >> 3 == os.getpid(), head.value != 0, size.value)",
+        PLAIN,
+    ),
     ("unclosed file", "f = open('out', 'w'); f.write('kept')", PLAIN),
     (
         "finalizers",
@@ -162,6 +171,7 @@ SCRIPTS: list[tuple[str, str, list[str]]] = [
         "x = '\\\\d' if 1 else '\\d'\nprint(x)",
         ["PYTHON", "-Wdefault", "body.py"],
     ),
+    ("syntax warning", "def f():\n    return 1 is 1\nprint(f())", PLAIN),
     ("resource warning", "open('body.py')", ["PYTHON", "-Wdefault", "body.py"]),
     ("logging", "import logging; logging.warning('a'); logging.error('b')", PLAIN),
     (

@@ -32,7 +32,17 @@ COLD = b"warm\t"
 
 _FORMAT = 2  # of marshal: over there it may be another version of Python
 _FOLDER = "warm_python"
-_FILES = ("__init__", "begin", "ending", "forking", "loading", "packed", "randomness", "title")
+_FILES = (
+    "__init__",
+    "begin",
+    "ending",
+    "forking",
+    "loading",
+    "packed",
+    "randomness",
+    "source",
+    "title",
+)
 
 
 @cache

@@ -28,10 +28,12 @@ else:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 _LIBRARY = os.path.join(os.path.dirname(os.__file__), "lib-dynload", "")
 _shared: set[str] = set()
+_plain = False  # whether all extension modules of `_shared` are Python's own
 _code: int | None = None
 
 
@@ -42,8 +44,10 @@ def prepare() -> None:
 
 
 def share(names: set[str]) -> None:
-    """Take note of the modules that all runs have."""
+    """Take note of the modules that all runs have, and that are in `sys.modules`."""
+    global _plain
     _shared.update(names)
+    _plain = not _foreign(names)
 
 
 def plainly(code: object) -> None:
@@ -54,7 +58,9 @@ def plainly(code: object) -> None:
 
 
 def _end() -> None:
-    if _exit is None or _code is None or os.environ.get("PYTHONINSPECT") or not _library_only():
+    if _exit is None or _code is None or not _plain or os.environ.get("PYTHONINSPECT"):
+        return
+    if _foreign([name for name in sys.modules if name not in _shared]):
         return
     if _flush(sys.stdout) and _flush(sys.stderr):
         _take_apart()
@@ -62,13 +68,16 @@ def _end() -> None:
             _exit(_code)
 
 
-def _library_only() -> bool:
-    """Whether all extension modules are Python's own."""
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
+def _foreign(names: Iterable[str]) -> bool:
+    """Whether one of these is an extension module that is not Python's own, or cannot be told."""
+    for name in names:
+        try:
+            file = getattr(sys.modules.get(name), "__file__", None)
+        except Exception:
+            return True
         if isinstance(file, str) and file.endswith(".so") and not file.startswith(_LIBRARY):
-            return False
-    return True
+            return True
+    return False
 
 
 def _take_apart() -> None:

@@ -2,8 +2,7 @@
 
 This runs in the interpreter of the user's command, Python 3.9 or newer, so it imports next to
 nothing, and removes what it did import from `sys.modules`. The launcher starts it, tells it what to
-import, and asks it for one process after another. Each is forked twice: the process between ends
-at once, so that the run becomes the launcher's own child, as if it had started it.
+import, and asks it for one process after another; see `connected`.
 
 The forked process then becomes what `python script.py` would be at the first line of the script.
 Where that is not possible (the script cannot be read, is no source, or its directory shadows what
@@ -12,28 +11,26 @@ was imported) it executes the command instead, which is always right.
 
 from __future__ import annotations
 
-import _socket
-import marshal
+import gc
 import os
-import resource
 import sys
-import time
 
-from . import ending, loading, title
+from . import ending, loading, source, title
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import CodeType
     from typing import Any, NoReturn
 
 _signal: Any = sys.modules["_signal"]
-_HEADER = 4
-_FORMAT = 2  # of marshal: the launcher may be of another version of Python
 _ORIGINAL = dict(os.environb)
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _OURS = {os.path.join(_FOLDER, name) for name in os.listdir(_FOLDER)} | {sys.argv[0], __file__}
 # Stands in sys.path for the script's directory, which is another one in each run.
 _PLACE = "/dev/null/the directory of the script"
 _BY_LAUNCHER = 2  # words of `sys.argv`
+# What each run would else let go of, and copy a page of memory for nearly each object.
+_kept: list[object] = []
 _SAFE_PATH = bool(getattr(sys.flags, "safe_path", sys.flags.isolated))
 
 
@@ -60,25 +57,36 @@ def main(pristine: dict[str, Any], known: set[str]) -> None:
 
         asker = packed.Pipes(*sys.argv[1:])
     else:
-        asker = _Connection(int(sys.argv[1]))
+        from . import connected
+
+        asker = connected.Connection(int(sys.argv[1]))
     sys.path.pop()
     if not _SAFE_PATH:
         sys.path[0] = _PLACE
     loading.forget(known)
     program, names, script, module = asker.first()
     ending.prepare()
-    title.prepare()
-    asker.say(loading.load(names, script, module))
+    title.prepare(_ORIGINAL)
+    if isinstance(script, bytes):
+        source.prepare(script)
+    refusal = loading.load(names, script, module)
     loaded = {name.partition(".")[0] for name in sys.modules} - known
+    shadows = loading.files_of(loaded)
     ending.share(set(sys.modules))
+    _kept.extend((known, loaded, shadows, pristine, sys.modules["__main__"]))
+    caller: Any = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    _kept.append(caller.f_code)
+    asker.say(refusal)
     _forget_output()
+    gc.freeze()  # what has been made since
     on_child = _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # what imports have set is for runs
     run, streams = asker.serve()
-    if on_child is not None:  # one of C that was there before Python cannot be set again
+    # One of C that was there before Python cannot be set again.
+    if on_child not in (None, _signal.SIG_DFL):
         _signal.signal(_signal.SIGCHLD, on_child)
     run.program = program
     _become(run, streams)
-    _carry_out(run, loaded, pristine)
+    _carry_out(run, shadows, pristine)
 
 
 class Run:
@@ -123,53 +131,6 @@ class Run:
         os.execve(self.program, self.words, {**_ORIGINAL, **self.extra})  # noqa: S606 - as meant
 
 
-class _Connection:
-    """What the launcher asks for runs by."""
-
-    def __init__(self, number: int) -> None:
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, number)
-        os.set_inheritable(number, False)
-
-    def first(self) -> Any:
-        """Return the program of this interpreter, and what to import; end where nobody is left."""
-        first, _ = _receive(self._socket)
-        if first is None:
-            os._exit(0)
-        return first
-
-    def say(self, refusal: str | None) -> None:
-        """Say that runs may be asked for, or why not."""
-        _send(self._socket, refusal)
-        if refusal is not None:
-            os._exit(0)
-
-    def serve(self) -> tuple[Run, list[int]]:
-        """Fork a process for each request; return in the new process, with its request."""
-        run, streams = _serve(self._socket)
-        self._socket.close()
-        return run, streams
-
-
-def _receive(connection: _socket.socket) -> tuple[Any, list[int]]:
-    """Return a message and the descriptors that came with it; None where nobody is left."""
-    data = b""
-    descriptors: list[int] = []
-    while len(data) < _HEADER or len(data) < _HEADER + int.from_bytes(data[:_HEADER], "little"):
-        part, ancillary, _, _ = connection.recvmsg(1 << 16, _socket.CMSG_SPACE(8))
-        if not part:
-            return None, []
-        data += part
-        for _, _, numbers in ancillary:
-            each = (numbers[at : at + 4] for at in range(0, len(numbers), 4))
-            descriptors += [int.from_bytes(number, sys.byteorder) for number in each]
-    return marshal.loads(data[_HEADER:]), descriptors  # noqa: S302 - the launcher's own
-
-
-def _send(connection: _socket.socket, message: Any) -> None:
-    body = marshal.dumps(message, _FORMAT)
-    connection.sendall(len(body).to_bytes(_HEADER, "little") + body)
-
-
 def _forget_output() -> None:
     """Drop what was printed at import: the streams of each run begin empty."""
     for stream in (sys.stdout, sys.stderr):
@@ -178,76 +139,40 @@ def _forget_output() -> None:
             stream.seek(0)
 
 
-def _serve(connection: _socket.socket) -> tuple[Run, list[int]]:
-    while True:
-        request, streams = _receive(connection)
-        if request is None:
-            os._exit(0)
-        try:
-            child = os.fork()
-        except OSError as error:
-            _send(connection, -(error.errno or 1))
-        else:
-            if child == 0:
-                run = Run(*request)
-                _hand_over(connection, run)
-                return run, streams
-            os.waitpid(child, 0)
-        for stream in streams:
-            os.close(stream)
-
-
-def _hand_over(connection: _socket.socket, run: Run) -> None:
-    """Fork the run and end; return in the run only, once it is the launcher's child."""
-    maker = os.getpid()
-    try:
-        if run.mark is not None:
-            resource.setrlimit(resource.RLIMIT_MSGQUEUE, run.mark)
-        if run.cpus:
-            os.sched_setaffinity(0, run.cpus)
-        os.chdir(run.cwd)
-        child = os.fork()
-        if child:
-            os.setpgid(child, child)
-    except (OSError, ValueError) as error:
-        _send(connection, -(getattr(error, "errno", None) or 1))
-        os._exit(1)
-    if child:
-        _send(connection, child)
-        os._exit(0)
-    os.setpgid(0, 0)
-    while os.getppid() == maker:
-        time.sleep(0.0001)
-    if run.data is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, run.data)
-
-
 def _become(run: Run, streams: list[int]) -> None:
     """Give this process the arguments, the variables and the streams of the run."""
     for number, stream in enumerate(streams, 1):
         os.dup2(stream, number)
         os.close(stream)
+    environment: Any = os.environb  # itself it takes many more steps
     for name, value in run.extra.items():
-        os.environb[name] = value
-    title.show(run.words, {**_ORIGINAL, **run.extra})
-    sys.argv[:] = [os.fsdecode(word) for word in run.words[run.at :]]
+        os.putenv(name, value)
+        environment._data[name] = value
+    title.show(run.words, run.extra)
+    words = list(map(os.fsdecode, run.words))
+    sys.argv[:] = words[run.at :]
     if hasattr(sys, "orig_argv"):
-        sys.orig_argv[:] = [os.fsdecode(word) for word in run.words]
+        sys.orig_argv[:] = words
     loading.renew(os.getcwd())
 
 
-def _carry_out(run: Run, loaded: set[str], pristine: dict[str, Any]) -> None:
+def _carry_out(run: Run, shadows: frozenset[str], pristine: dict[str, Any]) -> None:
     """Execute the script, the module or the text, as the interpreter itself would."""
-    kind, file = run.words[run.at], sys.argv[0]
+    kind, script, folder = run.words[run.at], sys.argv[0], os.getcwd()
+    text = b""
+    if kind == b"-c":
+        folder = ""
+    elif kind != b"-m":
+        try:
+            script, text, folder = source.read(script)
+        except (OSError, ValueError):
+            run.execute()
     if not _SAFE_PATH:
-        folder = "" if kind == b"-c" else os.getcwd()
-        if kind not in (b"-m", b"-c"):
-            folder = os.path.dirname(os.path.realpath(file))
         place = sys.path.index(_PLACE) if _PLACE in sys.path else None
         sys.path[slice(0, 0) if place is None else slice(place, place + 1)] = [folder]
-        if loading.shadowed(folder or ".", loaded):
+        if loading.shadowed(folder or ".", shadows):
             run.execute()
-    code = None if kind == b"-m" else _compile(file, run)
+    code = None if kind == b"-m" else _code(kind, text, script, run)
     # A new module: garbage is never looked for in what there was before the fork.
     module = type(sys)("__main__")
     namespace = module.__dict__
@@ -286,20 +211,15 @@ def _forget_file(namespace: dict[str, Any]) -> None:
         namespace.pop(name, None)
 
 
-def _compile(file: str, run: Run) -> Any:
-    """Return the code of a script; execute the command where it is none, or does not compile."""
+def _code(kind: bytes, text: bytes, script: str, run: Run) -> CodeType:
+    """Return the code to execute; execute the command where that does not compile."""
+    if kind == b"-c" and sys.version_info >= (3, 13):  # tracebacks show lines of the text then
+        run.execute()
     try:
-        if file == "-c":
-            if sys.version_info >= (3, 13):  # tracebacks show lines of the text then
-                run.execute()
+        if kind == b"-c":
             return compile(sys.argv[1] + "\n", "<string>", "exec", 0, True)
-        name = os.path.join(os.getcwd(), file)
-        with open(name, "rb") as script:
-            source = script.read()
-        if file.endswith(".pyc") or b"PK\5\6" in source:  # compiled, or a zip archive
-            run.execute()
-        return compile(source, name, "exec", 0, True)
-    except (OSError, SyntaxError, ValueError, MemoryError, RecursionError):
+        return source.code(text, script)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         run.execute()
 
 

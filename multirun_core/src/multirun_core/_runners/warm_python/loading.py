@@ -68,18 +68,23 @@ def renew(cwd: str) -> None:
         process.current_process().authkey = os.urandom(32)
 
 
-def shadowed(folder: str, loaded: set[str]) -> bool:
-    """Whether a script that stands in `folder` would have imported other modules from there."""
+def files_of(names: set[str]) -> frozenset[str]:
+    """Return all that a file or a folder may be called that is imported by one of these names."""
     suffixes = ("", ".py", ".pyc", *_imp.extension_suffixes())
+    return frozenset(name + suffix for name in names for suffix in suffixes)
+
+
+def shadowed(folder: str, files: frozenset[str]) -> bool:
+    """Whether a script that stands in `folder` would have imported other modules from there.
+
+    Args:
+        folder: the directory.
+        files: see `files_of`.
+    """
     try:
-        entries = os.listdir(folder)
+        return not files.isdisjoint(os.listdir(folder))
     except OSError:
         return False
-    for entry in entries:
-        stem, dot, rest = entry.partition(".")
-        if stem in loaded and dot + rest in suffixes:
-            return True
-    return False
 
 
 def _load_one(
