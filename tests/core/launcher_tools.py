@@ -29,6 +29,14 @@ def marker() -> str:
     return "launcher-test-" + uuid4().hex
 
 
+def see(path: Path) -> None:
+    """Wait for a file while the event loop stands still: nobody else can do anything."""
+    until_when = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < until_when, f"{path} does not come"
+        time.sleep(0.005)
+
+
 def living(word: str) -> list[str]:
     """Return the commands of all processes that have `word` in an argument; zombies have none."""
     found: list[str] = []

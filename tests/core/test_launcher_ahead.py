@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launcher_tools import HOSTILE, Bench, living, marker, opened, until
+from launcher_tools import HOSTILE, Bench, living, marker, opened, see, until
 from multirun_core._runners.launcher.ahead import Ahead
 from multirun_core._runners.launcher.client import Launcher
 from multirun_core._runners.slots import Slots
@@ -31,14 +31,6 @@ def line_up(bench: Bench, *argv: str, grace: float = 0.3) -> Ahead:
     folder = bench.directory()
     out, err = str(folder / "stdout.txt"), str(folder / "stderr.txt")
     return bench.launcher.line_up(list(argv), folder, {}, out, err, timeout=None, grace=grace)
-
-
-def see(path: Path) -> None:
-    """Wait for a file while the event loop stands still: nobody else can do anything."""
-    until_when = time.monotonic() + BOUND
-    while not path.exists():
-        assert time.monotonic() < until_when, f"{path} does not come"
-        time.sleep(0.005)
 
 
 @pytest.mark.asyncio

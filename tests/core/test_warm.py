@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launcher_tools import HOSTILE, KINDS, living, marker, until
+from launcher_tools import HOSTILE, KINDS, living, marker, see, until
 from multirun_core._model.run import ExitStatus
 from multirun_core._runners import warm_python
 from multirun_core._runners.launcher import tree
@@ -282,6 +282,28 @@ async def test_a_directory_that_is_gone_is_reported_as_ever(tmp_path: Path) -> N
         end = await bench.launcher.run(cmd, gone, {}, *files, timeout=None, grace=1, warm=place)
         assert end.reason == "submit"
         assert "cannot be entered: No such file or directory" in str(end.message)
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_lined_up_is_forked_without_the_driver(tmp_path: Path) -> None:
+    runner = ParallelLocalRunner(max_parallel=1, preload=["colorsys"])
+    text = (
+        "import pathlib, sys, time\nprint('colorsys' in sys.modules)\n"
+        "while sys.argv[1:] and not pathlib.Path('go').exists(): time.sleep(0.01)\n"
+        "pathlib.Path('mark').touch()"
+    )
+    file = script(tmp_path, text)
+    for number in range(3):
+        (tmp_path / f"{number}").mkdir()
+        runner.add([PYTHON, file, *["wait"] * (number == 0)], tmp_path / f"{number}")
+    await until(lambda: runner.runs[0].status == "running")
+    await asyncio.sleep(0.05)  # the others are lined up
+    (tmp_path / "0/go").touch()
+    see(tmp_path / "2/mark")
+    assert [run.status for run in runner.runs] == ["running", "pending", "pending"]
+    await runner.gather()
+    assert [run.status for run in runner.runs] == ["success"] * 3
+    assert {(run.cwd / "stdout.txt").read_text() for run in runner.runs} == {"True\n"}
 
 
 @pytest.mark.asyncio

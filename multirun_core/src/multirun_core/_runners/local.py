@@ -170,7 +170,6 @@ class ParallelLocalRunner(TaskRunner):
         # Those that wait already are not with this launcher: it would start a later one before.
         self._lines_up = (
             not self._shares
-            and self._warming is None
             and isinstance(self.semaphore, Slots)
             and not self.semaphore.locked()
             and type(self).execute is ParallelLocalRunner.execute
@@ -231,15 +230,19 @@ class ParallelLocalRunner(TaskRunner):
         if not isinstance(slots, Slots) or not isinstance(launcher, Launcher) or varies:
             await super()._take_slot(run)
             return
-        if not self._lines_up or not slots.locked() or slots.outsiders:
+        limits, warm = self.limits(run), None
+        if self._lines_up and self._warming is not None:
+            warm = await self._warming.place(launcher, run.cmd, str(run.cwd), limits.env)
+        lines_up = self._lines_up and launcher is self._launcher
+        if not lines_up or not slots.locked() or slots.outsiders:
             await slots.acquire()
             return
-        limits = self.limits(run)
         try:
             ahead = launcher.line_up(
                 *self._order(run, limits.env),
                 timeout=limits.timeout,
                 grace=limits.grace,
+                warm=warm,
                 on_begin=partial(self._heard, run),
             )
         except (TypeError, ValueError):  # no program can be given that, as `execute` will find

@@ -173,6 +173,7 @@ class Launcher:
         *,
         timeout: float | None,
         grace: float,
+        warm: tuple[int, int] | None = None,
         on_begin: Callable[[], object] | None = None,
     ) -> Ahead:
         """Have a program started, as `run` does, as soon as one that runs has succeeded.
@@ -181,7 +182,7 @@ class Launcher:
         for it has made its next step: that may be to stop. `on_begin` is called when it has been
         started so, before anybody learns of an end that comes later.
         """
-        told = order(argv, cwd, env, stdout, stderr, timeout, grace)
+        told = (*order(argv, cwd, env, stdout, stderr, timeout, grace), None, warm)
         number, pending = self._give("next", told, grace, timeout)
         pending.on_begin = on_begin
         return Ahead(self, number, pending)
