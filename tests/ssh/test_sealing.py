@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asyncssh import encryption
@@ -67,7 +68,24 @@ async def test_hosts_understand_it_through_exchanges_of_keys(
 
 
 def test_an_asyncssh_that_has_another_one_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = object()
-    monkeypatch.setattr(encryption, "GCMCipher", other)
+    module: Any = encryption
+
+    class Later(GCMCipher):
+        def encrypt_and_sign(  # type: ignore[override]
+            self, header: bytes, data: bytes, seq: int
+        ) -> tuple[bytes, bytes]:
+            raise NotImplementedError
+
+    class Larger(GCMCipher):
+        def rekey(self) -> None:
+            raise NotImplementedError
+
+    for other in (object(), Later, Larger):
+        if isinstance(other, type):
+            other.__module__ = GCMCipher.__module__
+        monkeypatch.setattr(module, "GCMCipher", other)
+        install()
+        assert module.GCMCipher is other
+    monkeypatch.setattr(module, "GCMCipher", GCMCipher)
     install()
-    assert encryption.GCMCipher is other
+    assert module.GCMCipher is PreparedGCM

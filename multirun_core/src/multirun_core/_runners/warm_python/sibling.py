@@ -37,7 +37,7 @@ _ready: list[Any] = []
 def prepare() -> None:
     """Look up what one fork takes, where no C library may want to know of it."""
     here = os.uname().machine == "x86_64" and sys.maxsize > 1 << 32
-    if ctypes is None or not here or _handles_forks():
+    if ctypes is None or not here or not _is_glibc() or _handles_forks():
         return
     library = ctypes.PyDLL(None)  # its functions keep Python's lock
     try:
@@ -58,6 +58,14 @@ def prepare() -> None:
     flags = _CLONE_PARENT | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | _SIGCHLD
     clone, robust = (_CLONE, flags, 0, 0, found[0], 0), (_SET_ROBUST_LIST, *found[1:], 0, 0, 0)
     _ready[:] = *steps, call, clone, robust
+
+
+def _is_glibc() -> bool:
+    """Whether the address at which the kernel clears a thread's id holds just that, as in glibc."""
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (ValueError, OSError):
+        return False
 
 
 def _handles_forks() -> bool:
