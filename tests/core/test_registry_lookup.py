@@ -242,7 +242,8 @@ def test_the_installed_entry_points_hold_our_own() -> None:
 def test_an_observer_is_not_overlooked_wherever_it_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_in: str
 ) -> None:
-    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "gone"), ""])
+    unread = ["/" + "x" * 300, "nul\0", str(tmp_path / "gone")]
+    monkeypatch.setattr(sys, "path", [*unread, str(tmp_path), ""])
     monkeypatch.chdir(tmp_path)
     plain = tmp_path / "plain-1.dist-info"
     plain.mkdir()

@@ -17,6 +17,7 @@ from multirun_ssh.fetching import Fetching, Removing
 from multirun_ssh.job import Job
 from multirun_ssh.lane import Lane
 from multirun_ssh.pool import Pool
+from multirun_ssh.starting import Starting
 from multirun_ssh.station import Station
 
 from multirun_core import ExitStatus, Run
@@ -38,6 +39,12 @@ class _Job:
 
 def job(name: str, folder: str = "f") -> Job:
     return cast("Job", _Job(name, folder))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 class Slow:
@@ -228,3 +235,47 @@ async def test_no_run_comes_back_while_others_wait_for_a_slot() -> None:
     pool.serve()
     assert await next_one is cast("Station", ready)
     assert len(late.waiting) == 1
+
+
+async def test_a_run_that_comes_after_others_were_passed_on_waits_for_inputs_as_they_did() -> None:
+    """Sent along with it they could not be broken off, nor could it go elsewhere."""
+    begun, started = list[list[Path]](), list[list[Job]]()
+    there, warm = asyncio.Event(), asyncio.Event()
+
+    class Mirror:
+        def furnished(self, sources: Sequence[Path]) -> bool:
+            return there.is_set()
+
+        async def furnish(self, sources: list[Path]) -> None:
+            begun.append(sources)
+            await there.wait()
+
+    async def ready(_: object) -> None:
+        warm.set()
+
+    class Recorded(Starting):
+        async def _start(self, jobs: list[Job]) -> None:
+            started.append(jobs)
+
+    station = SimpleNamespace(
+        settings=SimpleNamespace(shared=False),
+        mirror=Mirror(),
+        warming=SimpleNamespace(ready=ready),
+    )
+    starting = Recorded(cast("Station", station))
+    working = asyncio.create_task(starting.work())
+    first, second = job("first"), job("second")
+    starting.lane.put(first)
+    await until(lambda: len(begun) == 1)
+    starting.lane.drop(first)
+    await asyncio.sleep(0)
+    starting.lane.put(second)
+    await until(lambda: len(begun) == 2)
+    assert starting.lacking is not None
+    assert not warm.is_set()
+    assert not started
+    there.set()
+    await until(lambda: started == [[second]])
+    assert starting.lacking is None
+    working.cancel()
+    await asyncio.wait([working])

@@ -210,22 +210,22 @@ def may_be_named(word: str) -> bool:
     """
     if any(hasattr(one, "find_distributions") for one in sys.meta_path if one is not PathFinder):
         return True
-    for folder in map(Path, sys.path):
-        if folder.is_file():
+    for folder in (str(folder) or "." for folder in sys.path):
+        if folder.endswith(".egg") or os.path.isfile(folder):  # noqa: PTH113 - raises nothing
             return True
-        with suppress(OSError):  # `importlib.metadata` passes over it too
+        with suppress(OSError, ValueError):  # `importlib.metadata` passes over it too
             for name in os.listdir(folder):  # noqa: PTH208 - there are many
                 if name.endswith(".egg") or (
                     name.endswith((".dist-info", ".egg-info"))
-                    and _has(folder / name / "entry_points.txt", word.encode())
+                    and _has(f"{folder}/{name}/entry_points.txt", word.encode())
                 ):
                     return True
     return False
 
 
-def _has(file: Path, word: bytes) -> bool:
+def _has(file: str, word: bytes) -> bool:
     with suppress(OSError):
-        return word in file.read_bytes()
+        return word in Path(file).read_bytes()
     return False
 
 

@@ -15,7 +15,7 @@ from multirun_core._runners.scheduler.runner import SchedulerRunner
 from multirun_core._runners.scheduler.submission import Demand
 from multirun_core._runners.scheduler.submitting import Submitter
 from multirun_core._waiting import finish
-from multirun_core.errors import SubmitError, TransportError, UsageError
+from multirun_core.errors import BackendError, SubmitError, TransportError, UsageError
 
 from multirun_slurm import fitting, limits
 from multirun_slurm.arguments import effective, leaves_memory, scaled
@@ -143,7 +143,10 @@ class SlurmRunner(SchedulerRunner):
             number = await drivers.send(submission, job, env)
         except asyncio.CancelledError:
             if not self.leaves_on_interrupt:  # it would execute later what is skipped now
-                await finish(drivers.end())
+                try:
+                    await finish(drivers.end())
+                except BackendError as error:
+                    self.tell(str(error))
             raise
         self.tell(f"the sweep is driven by Slurm job {number}; multirun cancel DIR ends it")
         return True

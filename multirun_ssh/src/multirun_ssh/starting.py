@@ -43,7 +43,8 @@ class Starting:
         self.lacking = None
         while True:
             # They can be taken out while these are waited for.
-            await self._furnish(await self.lane.look())
+            if not await self._furnish(await self.lane.look()):
+                continue
             await self._station.warming.ready(await self.lane.look())
             jobs = await self.lane.take()
             for job in jobs:
@@ -57,15 +58,15 @@ class Starting:
                 for job in jobs:  # which of them is it?
                     await self._start_one(job)
 
-    async def _furnish(self, jobs: list[Job]) -> None:
-        """Have the inputs of jobs brought there, as long as any job waits here for that.
+    async def _furnish(self, jobs: list[Job]) -> bool:
+        """Have the inputs of jobs brought there; False where no job waits here for that any more.
 
         What goes wrong with them goes wrong once more when a job is sent, and is seen to then.
         """
         station, sources = self._station, [job.source for job in jobs]
         if station.settings.shared or station.mirror.furnished(sources):
             self.lacking = None
-            return
+            return True
         async with self._supplying:
             self.lacking = time.monotonic()
             furnishing = asyncio.create_task(station.mirror.furnish(sources))
@@ -80,6 +81,7 @@ class Starting:
                 emptied.cancel()
                 furnishing.cancel()
                 await ended(furnishing)
+            return self.lacking is None
 
     async def quiet(self) -> None:
         """Wait until no inputs are on their way for which no job waits."""

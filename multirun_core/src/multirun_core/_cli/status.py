@@ -132,7 +132,7 @@ def _driver_text(told: dict[str, Any]) -> str:
     end = "ended" if driver["finished"] else "died"
     if driver["sent"]:
         what = f"{', '.join(driver['sent'])} is to drive this sweep and may not have begun"
-        return f"{who} has {end}; {what}"
+        return f"{who} has {end}; {what} (multirun resume finds out, multirun cancel ends it)"
     left = told["total"] - told["success"]
     hint = f"; multirun resume carries on with {left} runs" if left else ""
     return f"{who} has {end}{hint}"

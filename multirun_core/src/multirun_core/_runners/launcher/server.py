@@ -68,6 +68,8 @@ class Server:
             # epoll_wait(2) takes milliseconds as an int, which is less than 25 days.
             wait = -1 if due == NEVER else min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
             ready = {fd for fd, _ in self._poll.poll(wait)}
+            if self.runs.interpreters is not None:  # before any of these numbers can be another's
+                self.runs.interpreters.notice(ready)
             if self._driver in ready:
                 self._poll.unregister(self._driver)
                 self._lose_driver()
@@ -79,8 +81,6 @@ class Server:
                 self.runs.reap()
             if self._connection in ready and self._connected:
                 self._receive()
-            if self.runs.interpreters is not None:
-                self.runs.interpreters.notice(ready)
             self.runs.tick()
         self.runs.clear()
         self._flush()

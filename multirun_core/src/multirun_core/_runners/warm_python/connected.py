@@ -30,6 +30,7 @@ class Connection:
         """Take the number of the socket."""
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, number)
         os.set_inheritable(number, False)
+        self._launcher = os.getppid()
 
     def first(self) -> Any:
         """Return the program of this interpreter, and what to import; end where nobody is left."""
@@ -76,8 +77,9 @@ class Connection:
             os.chdir(run.cwd)
             if run.data is not None:
                 resource.setrlimit(resource.RLIMIT_DATA, run.data)
-            answer = os.getpid()
-        except (OSError, ValueError) as error:
+            # A child of anybody else would never be reaped.
+            answer = os.getpid() if os.getppid() == self._launcher else -1
+        except BaseException as error:  # without an answer the launcher would wait
             answer = _failure(error)
         try:
             self._send(answer)
@@ -106,5 +108,5 @@ class Connection:
         self._socket.sendall(len(body).to_bytes(_HEADER, "little") + body)
 
 
-def _failure(error: Exception) -> int:
+def _failure(error: BaseException) -> int:
     return -(getattr(error, "errno", None) or 1)
