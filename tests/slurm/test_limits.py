@@ -41,6 +41,7 @@ def test_what_a_real_cluster_answers() -> None:
     assert found.job_count == 20_000
     assert found.min_job_age == 300
     assert found.submit == 3
+    assert found.minutes == 2 * 24 * 60
     assert found.room == 3
     assert found.accounting
     assert not found.overrides
