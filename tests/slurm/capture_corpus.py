@@ -88,7 +88,9 @@ def capture_limits(keep: Callable[[str, str], None]) -> None:
     )
     limited.start()
     try:
-        limited.run("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=3", "MaxWall=2-0")
+        limited.run(
+            "sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=3", "MaxWall=2-0"
+        )
         keep("sacctmgr-assoc", limited.run(*limits.associations("root")).stdout)
         keep("sacctmgr-qos", limited.run(*limits.QOS).stdout)
         wait_until(lambda: "policy" in refused(limited, "--array=0-3"), "a limit on jobs")
