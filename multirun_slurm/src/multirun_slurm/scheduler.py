@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from multirun_core._runners.scheduler.command import CommandScheduler, Job, JobState, Refusal
@@ -84,7 +84,10 @@ class SlurmScheduler(CommandScheduler):
         Raises:
             ValueError: it is not what squeue prints.
         """
-        return dict(_told(parse.parse_queue(printed)))
+        rows = parse.parse_queue(printed)
+        # Where it cannot launch the task that has the id of the array, it cancels all of it.
+        given_up = {row.array for row in rows if row.unlaunched}
+        return {row.id: _told(row, given_up=row.array in given_up) for row in rows}
 
     def find(self, name: str) -> Sequence[str]:
         """Return the command that looks for jobs by their name."""
@@ -136,35 +139,34 @@ _NOT_LAUNCHED = (
     "Slurm says CANCELLED before the job had begun on {0}: it could not be launched there, as "
     "where a prolog fails or slurmd has no directory; `exclude` leaves a node out"
 )
+_GIVEN_UP = "Slurm says CANCELLED, with all of its array, a task of which could not be launched"
 _SQUEUE = ("squeue", "--me", "--noheader", "--array", "--states=all")
 
 
-def _told(rows: Iterable[parse.QueueRow]) -> Iterable[tuple[str, JobState]]:
-    for row in rows:
-        # What is listed is not gone, whatever a newer Slurm calls it.
-        phase = row.phase or "running"
-        why = waiting(row.reason) if phase == "waiting" and row.reason else None
-        ended = phase == "ended"
-        yield (
-            row.id,
-            JobState(
-                phase=phase,
-                word=row.state,
-                reason=row.end_reason if ended else None,
-                message=why.text
-                if why is not None
-                else _NOT_LAUNCHED.format(row.host)
-                if row.unlaunched
-                else _ending(row.state, row.reason, row.exit)
-                if ended
-                else None,
-                host=row.host or None,
-                hopeless=why is not None and why.hopeless,
-                doubtful=why is not None and why.doubtful,
-                restarts=row.restarts,
-                name=row.name,
-            ),
-        )
+def _told(row: parse.QueueRow, *, given_up: bool) -> JobState:
+    # What is listed is not gone, whatever a newer Slurm calls it.
+    phase = row.phase or "running"
+    why = waiting(row.reason) if phase == "waiting" and row.reason else None
+    reason = message = None
+    if why is not None:
+        message = why.text
+    elif row.unlaunched:
+        reason, message = row.end_reason, _NOT_LAUNCHED.format(row.host)
+    elif phase == "ended" and given_up and row.state == "CANCELLED":
+        reason, message = "node_fail", _GIVEN_UP
+    elif phase == "ended":
+        reason, message = row.end_reason, _ending(row.state, row.reason, row.exit)
+    return JobState(
+        phase=phase,
+        word=row.state,
+        reason=reason,
+        message=message,
+        host=row.host or None,
+        hopeless=why is not None and why.hopeless,
+        doubtful=why is not None and why.doubtful,
+        restarts=row.restarts,
+        name=row.name,
+    )
 
 
 def _ending(state: str, reason: str, code: tuple[int, int] | None) -> str | None:
