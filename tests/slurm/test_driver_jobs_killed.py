@@ -71,15 +71,22 @@ def check_cancelled(cluster: SlurmCluster, root: Path, folder: Path) -> None:
     assert {run.status for run in Sweep.open(root).runs} == {"pending"}
 
 
+def be_killed(begin: Begin, folder: Path, put: Callable[[Path, str], Path], script: str) -> Path:
+    """Send a driver by a fake that kills the sender, `$driver`; return the fake's directory."""
+    pid = folder / "pid"
+    know = f"until test -s '{pid}'; do sleep 0.05; done; driver=$(cat '{pid}')\n"
+    place = put(folder, know + script)
+    sender = begin(place)
+    pid.write_text(str(sender.pid))
+    assert sender.wait(60) == -9
+    return place
+
+
 @pytest.mark.parametrize("point", some("after it was accepted, before it is printed", POINTS))
 def test_who_sends_a_driver_is_killed_around_sbatch(
     point: str, cluster: SlurmCluster, root: Path, tmp_path: Path, begin: Begin
 ) -> None:
-    pid = tmp_path / "pid"
-    know = f"until test -s '{pid}'; do sleep 0.05; done; driver=$(cat '{pid}')\n"
-    driver = begin(put_sbatch(tmp_path, know + POINTS[point]))
-    pid.write_text(str(driver.pid))
-    assert driver.wait(60) == -9
+    be_killed(begin, tmp_path, put_sbatch, POINTS[point])
     call(root, "echo", 2, options=OPTIONS)
     (job,) = cluster.jobs()
     (one,) = sent(root)
@@ -92,12 +99,7 @@ def test_who_sends_a_driver_is_killed_around_sbatch(
 def test_who_sends_a_driver_is_killed_before_the_client_has_said_who_it_is(
     begins: str, cluster: SlurmCluster, root: Path, tmp_path: Path, begin: Begin
 ) -> None:
-    pid = tmp_path / "pid"
-    know = f"until test -s '{pid}'; do sleep 0.05; done; driver=$(cat '{pid}')\n"
-    place = put_shell(tmp_path, know + EARLY[begins])
-    driver = begin(place)
-    pid.write_text(str(driver.pid))
-    assert driver.wait(60) == -9
+    place = be_killed(begin, tmp_path, put_shell, EARLY[begins])
     (home,) = (root / "jobs").iterdir()
     assert not (home / "client").exists()
     if begins == "before the next driver":
