@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
-import signal
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,12 +66,7 @@ def test_what_accounts_say_changes_no_verdict(
     (home,) = (root / "jobs").iterdir()
     (folder / "sacct.job").write_text(f"{job} multirun-{home.name}\n")
     now.write_text(f"multirun-{home.name}\n")
-    jobs = slurm.jobs()
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none of them notes another's end
-        for one in jobs:
-            for pid in slurm.processes_of(one):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
+    slurm.kill_unnoticed(slurm.jobs())
     done = sweep.result()
     assert [(run.status, run.attempts) for run in done.runs] == [("success", 2)] * 5, told(done)
     assert done.results == [2] * 5

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -94,10 +92,7 @@ def test_another_job_with_the_same_id_is_not_waited_for(
     wait_until(began(root), "the run")
     (job,) = job_ids(root)
     now.touch()
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none of them notes another's end
-        for pid in cluster.processes_of(job):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+    cluster.kill_unnoticed([job])
     done = sweep.result(100)
     assert [(run.status, run.reason) for run in done.runs] == [("failure", "lost")], told(done)
 

@@ -233,7 +233,7 @@ def test_ends_are_those_of_plain_runs(tmp_path: Path, bed: SSHBed, host: Host) -
             for run, text, error in zip(runs, texts, errors, strict=True)
         ]
         assert host.processes("of-a-warm") == []
-        assert 0.5 <= (runs[5].cpu_seconds or 0) < 5
+        assert 0.4 <= (runs[5].cpu_seconds or 0) < 5  # used 0.5, but clocks are coarse
     assert ends[True] == ends[False]
     assert ends[True][0][3] == "…\nat exit\n"
     assert ends[True][4][1] == "timeout"

@@ -44,6 +44,14 @@ def belongs(entry: Path, mark: bytes) -> bool:
     return False
 
 
+def began(pid: int) -> tuple[int, int]:
+    """Return what puts a process before its children; (0, pid) for one that is gone."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19]), pid
+    return 0, pid
+
+
 def ancestors() -> set[int]:
     found, pid = {0}, os.getpid()
     while pid not in found:

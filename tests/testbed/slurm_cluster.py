@@ -277,6 +277,22 @@ class SlurmCluster:
                     found.add(pid)
         return found
 
+    def kill_unnoticed(self, jobs: Sequence[str]) -> None:
+        """Kill the processes of jobs so that none notes another's end, nor Slurm one but the last.
+
+        Once a batch script has ended, slurmstepd sends SIGTERM to what is left, and a wrapper
+        would record that: so all are stopped first, and children go before their parents.
+        """
+        stopped: list[int] = []
+        while found := set().union(*map(self.processes_of, jobs)).difference(stopped):
+            for pid in sorted(found, key=guardian.began):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+        for pid in sorted(stopped, key=guardian.began, reverse=True):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def start_munge(self) -> None:
         if self.pid("munged") is not None:
             return
