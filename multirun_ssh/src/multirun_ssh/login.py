@@ -226,7 +226,12 @@ class Login:
         finally:
             if process.returncode is None:
                 process.terminate()
-                await process.wait()
+                try:
+                    async with asyncio.timeout(_ASK_SECONDS):
+                        await process.wait()
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
 
     async def _ask(self, control: list[str], what: str) -> bool:
         """Have a master say whether it is there, or do something; False where there is none."""
