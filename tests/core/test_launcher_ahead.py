@@ -273,6 +273,92 @@ def test_what_has_begun_when_there_are_too_many_failures_may_end(tmp_path: Path)
     assert seen["failure", "exit"] == 3
 
 
+async def deaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ParallelLocalRunner, Any]:
+    """Return a runner whose second run has begun, and what makes it hear of that; a third waits."""
+    runner = ParallelLocalRunner(max_parallel=1)
+    first = add(runner, tmp_path / "1", WAIT)
+    add(runner, tmp_path / "2", "echo x >>ran; touch mark; sleep 0.3")
+    add(runner, tmp_path / "3", "echo x >>ran")
+    await until(lambda: first.status == "running")
+    await asyncio.sleep(0.05)
+    launcher: Any = runner._launcher
+    connection, held = launcher._connection, []
+    monkeypatch.setattr(connection, "_received", held.append)
+    (tmp_path / "go").touch()
+    await until((tmp_path / "2/mark").exists)
+
+    def hear() -> None:
+        monkeypatch.undo()
+        for message in held:
+            connection._received(message)
+
+    return runner, hear
+
+
+@pytest.mark.asyncio
+async def test_what_is_dropped_goes_on_if_it_has_begun_unheard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, hear = await deaf(tmp_path, monkeypatch)
+    for run in runner.runs[1:]:
+        assert run.status == "pending"
+        runner.drop(run)
+        runner.drop(run)
+    await asyncio.sleep(0.05)
+    hear()
+    await runner.gather()
+    assert [run.status for run in runner.runs] == ["success", "success", "skipped"]
+    assert (tmp_path / "2/ran").read_text() == "x\n"
+    assert not (tmp_path / "3/ran").exists()
+
+
+@pytest.mark.asyncio
+async def test_what_is_dropped_and_then_cancelled_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, hear = await deaf(tmp_path, monkeypatch)
+    for run in runner.runs[1:]:
+        runner.drop(run)
+    ending = asyncio.ensure_future(runner.cancel_all())
+    await asyncio.sleep(0.05)
+    hear()
+    await asyncio.wait_for(ending, BOUND)
+    assert [run.status for run in runner.runs[1:]] == ["failure", "skipped"]
+    assert runner.runs[1].reason == "cancelled"
+    await runner.gather()
+
+
+@pytest.mark.asyncio
+async def test_what_is_dropped_is_not_executed_when_the_launcher_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it said of one that has begun that it never did."""
+    runner, _ = await deaf(tmp_path, monkeypatch)
+    for run in runner.runs[1:]:
+        runner.drop(run)
+    launcher: Any = runner._launcher
+    os.kill(launcher.identity.pid, signal.SIGKILL)
+    await runner.gather()
+    assert [run.status for run in runner.runs[1:]] == ["failure", "skipped"]
+    assert (tmp_path / "2/ran").read_text() == "x\n"
+    assert not (tmp_path / "3/ran").exists()
+
+
+@pytest.mark.asyncio
+async def test_what_is_dropped_while_nothing_has_begun_is_skipped(tmp_path: Path) -> None:
+    runner = ParallelLocalRunner(max_parallel=1)
+    first = add(runner, tmp_path / "1", WAIT)
+    second = add(runner, tmp_path / "2", "touch ran")
+    await until(lambda: first.status == "running" and second in runner._ahead)
+    runner.drop(first)
+    runner.drop(second)
+    await until(lambda: second.done)
+    (tmp_path / "go").touch()
+    await runner.gather()
+    assert [run.status for run in runner.runs] == ["success", "skipped"]
+    assert not (tmp_path / "2/ran").exists()
+
+
 @pytest.mark.asyncio
 async def test_what_a_killed_launcher_had_begun_unheard_is_lost_and_not_executed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

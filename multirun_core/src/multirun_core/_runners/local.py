@@ -252,14 +252,23 @@ class ParallelLocalRunner(TaskRunner):
         place = slots.enter()
         try:
             await place.turn
+            await ahead.answered()
         except asyncio.CancelledError:
             try:
-                if await ahead.withdraw():
+                if await ahead.withdraw() or (launcher.lost and run.stdout.is_file()):
                     self._heard(run)
             finally:
                 del self._ahead[run]
                 slots.leave(place)
             raise
+
+    def drop(self, run: Run) -> None:
+        """Cancel a run unless it has begun; see `TaskRunner.drop`."""
+        ahead, task = self._ahead.get(run), run.task
+        if ahead is None or task is None:
+            super().drop(run)
+        elif run.status == "pending":
+            ahead.take_back(task.cancel)
 
     def _heard(self, run: Run) -> None:
         """Take note that a run has begun which was lined up."""

@@ -259,6 +259,15 @@ class TaskRunner(Attempts):
     def hurry(self) -> None:
         """End what is being cancelled without further grace: the user has asked twice."""
 
+    def drop(self, run: Run) -> None:
+        """Cancel a run unless it has begun: then it goes on.
+
+        Called when a sweep is to start nothing more. By default a run has begun when its status
+        says so; a runner overrides this whose runs may begin before it hears of it.
+        """
+        if run.status == "pending" and run.task is not None:
+            run.task.cancel()
+
     @property
     def broken(self) -> bool:
         """Whether what `open` took is of no use any more, so that it must be opened again."""

@@ -355,8 +355,10 @@ class Driver(Recorder):
         for run in list(self._live):
             if run.task is None or (only is not None and run.index not in only):
                 continue
-            if running or run.status == "pending":
+            if running:
                 run.task.cancel()
+            else:
+                self._runner.drop(run)
 
     async def _write_guardian(self, guardian: ProcessId) -> None:
         self._journal.event("guardian", process=guardian.to_json())

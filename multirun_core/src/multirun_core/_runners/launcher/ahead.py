@@ -22,9 +22,10 @@ class Pending:
         begun: whether the launcher has been told to start it, or has told that it did.
         on_begin: is called when it has told that it did.
         failed: whether it has ended otherwise than by success.
+        asked: where it is to be taken back, done once it is known whether it has begun.
     """
 
-    __slots__ = ("begun", "failed", "future", "grace", "limit", "on_begin")
+    __slots__ = ("asked", "begun", "failed", "future", "grace", "limit", "on_begin")
 
     def __init__(
         self,
@@ -41,6 +42,12 @@ class Pending:
         self.begun = begun
         self.failed = False
         self.on_begin: Callable[[], object] | None = None
+        self.asked: asyncio.Future[None] | None = None
+
+    def answer(self) -> None:
+        """Take note that it is known whether it has begun."""
+        if self.asked is not None and not self.asked.done():
+            self.asked.set_result(None)
 
 
 class Ahead:
@@ -73,6 +80,29 @@ class Ahead:
         if not self.begun:
             self._launcher.go(self._number)
         return await self._launcher.end_of(self._number, self._pending)
+
+    def take_back(self, on_gone: Callable[[], object]) -> None:
+        """Keep it from being started unless it has been, which is left alone.
+
+        `on_gone` is called when it is known that it will not be.
+        """
+        pending = self._pending
+        if pending.begun or pending.asked is not None:
+            return
+        pending.asked = pending.future.get_loop().create_future()
+
+        def gone(_: object) -> None:
+            if not pending.begun:
+                on_gone()
+            pending.answer()
+
+        pending.future.add_done_callback(gone)
+        self._launcher.take_back(self._number)
+
+    async def answered(self) -> None:
+        """Return once it is known whether it has begun, where it is to be taken back."""
+        if self._pending.asked is not None:
+            await self._pending.asked
 
     async def withdraw(self) -> bool:
         """End it, or keep it from being started; whether it was started.

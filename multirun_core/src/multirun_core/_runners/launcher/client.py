@@ -193,6 +193,10 @@ class Launcher:
             pending.begun = True
         self._connection.send("go", number)
 
+    def take_back(self, number: int) -> None:
+        """Have a program not started that was lined up, unless it has been."""
+        self._connection.send("take back", number)
+
     async def end_of(self, number: int, pending: Pending) -> ExitStatus | None:
         """Wait for the end of a run; see `run`."""
         try:
@@ -295,6 +299,7 @@ class Launcher:
         elif what == "began":
             if (pending := self._runs.get(message[1])) is not None:
                 pending.begun = True
+                pending.answer()
                 if pending.on_begin is not None:
                     self._loop.call_soon(pending.on_begin)
         elif what in ("end", "failed", "withdrawn"):

@@ -145,11 +145,16 @@ class Runs:
                 self._kill(tree.family(marked))
             raise
 
+    def take_back(self, number: int) -> bool:
+        """Do not start a run that was lined up; False where it has been, which is left alone."""
+        if self.lined_up.pop(number, None) is None:
+            return False
+        self._report(("withdrawn", number))
+        return True
+
     def end(self, number: int) -> None:
         """End a run with its own grace, unless its end has been reported."""
-        if self.lined_up.pop(number, None) is not None:
-            self._report(("withdrawn", number))
-        elif number in self.live:
+        if not self.take_back(number) and number in self.live:
             self._end(self.live[number], self.live[number].grace)
 
     def _end(self, run: LiveRun, grace: float) -> None:

@@ -110,6 +110,8 @@ class Server:
             self.runs.line_up(*message[1:])
         elif what == "go":
             self.runs.go(message[1])
+        elif what == "take back":
+            self.runs.take_back(message[1])
         elif what == "decided":
             self.runs.undecided.discard(message[1])
         elif what == "end":
