@@ -29,6 +29,13 @@ class ForeignRunner(TaskRunner):
         self.inner = inner
         self._gathering: asyncio.Task[None] | None = None
         self._rounds = 0
+        self._handles: dict[Run, Run] = {}
+
+    def drop(self, run: Run) -> None:
+        """Cancel a run unless it has begun there; see `TaskRunner.drop`."""
+        handle = self._handles.get(run)
+        if handle is None or handle.status == "pending":
+            super().drop(run)
 
     async def close(self) -> None:
         """Cancel the other runner's `gather`, should it still wait."""
@@ -43,6 +50,7 @@ class ForeignRunner(TaskRunner):
         variables = {**run.environment, **self.limits(run).env}
         words = [f"{name}={value}" for name, value in variables.items()]
         handle = self.inner.add(["env", *words, *run.cmd], run.cwd)
+        self._handles[run] = handle
         moved = asyncio.Event()
         # A runner may bring a handle class of its own, which need not be observable.
         observable = isinstance(handle, Run)  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -55,6 +63,8 @@ class ForeignRunner(TaskRunner):
                 handle.task.cancel()
                 await asyncio.wait([handle.task])
             raise
+        finally:
+            del self._handles[run]
         return _end_of(handle)
 
     async def _follow(

@@ -253,7 +253,8 @@ class ParallelLocalRunner(TaskRunner):
         try:
             await place.turn
             await ahead.answered()
-        except asyncio.CancelledError:
+            await self.ready()  # from here to `_carry_out` nothing waits
+        except (asyncio.CancelledError, Exception):
             try:
                 if await ahead.withdraw() or (launcher.lost and run.stdout.is_file()):
                     self._heard(run)
@@ -265,7 +266,7 @@ class ParallelLocalRunner(TaskRunner):
     def drop(self, run: Run) -> None:
         """Cancel a run unless it has begun; see `TaskRunner.drop`."""
         ahead, task = self._ahead.get(run), run.task
-        if ahead is None or task is None:
+        if ahead is None or task is None or not ahead.held_by(self._launcher):
             super().drop(run)
         elif run.status == "pending":
             ahead.take_back(task.cancel)
