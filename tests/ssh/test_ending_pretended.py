@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,15 +21,16 @@ from multirun_core._transport.wrapper import Order
 from multirun_core.errors import TransportError
 from multirun_ssh.audit import Audit
 from multirun_ssh.ending import Ending
-from multirun_ssh.job import Job
+from multirun_ssh.job import Job, NotStartedError
 from multirun_ssh.luggage import luggage
 from multirun_ssh.ordering import order_job
 from multirun_ssh.overseeing import end_job, see_through
 from multirun_ssh.station import Station
-from pretended import PretendedHosts, change_far_side, cut, left, mend
+from multirun_ssh.warming import Warming
+from pretended import Pretended, PretendedHosts, change_far_side, cut, left, mend
 
 from multirun_core import BackendError, ExitStatus, Run
-from multirun_ssh import overseeing, programs, station
+from multirun_ssh import overseeing, programs, runner, station
 
 pytestmark = pytest.mark.asyncio
 
@@ -376,3 +377,72 @@ async def test_a_run_that_waits_for_its_fork_is_not_taken_for_lost_while_it_can_
         assert ending == []
         await audit.all()
     assert (ending, job.ending) == ([job], "lost")
+
+
+# Runs that are not needed any more.
+
+
+async def test_what_may_have_begun_goes_on_when_it_is_dropped(
+    made: PretendedHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, real = asyncio.Event(), Pretended.run
+
+    async def send(link: Pretended, argv: Sequence[str], **how: Any) -> Completed:
+        if "start" in argv:
+            made.drop(run)
+            sent.set()
+        return await real(link, argv, **how)
+
+    monkeypatch.setattr(Pretended, "run", send)
+    run = made.add([*PROGRAM, str(tmp_path)], tmp_path / "run")
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(30):
+        await made.gather()
+    assert sent.is_set()
+    assert (run.status, run.attempts) == ("success", 1)
+    assert (tmp_path / "ended").exists()
+
+
+async def test_what_was_not_sent_is_not_begun_when_it_is_dropped(
+    made: PretendedHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = asyncio.Event()
+
+    async def ready(*_: object) -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Warming, "ready", ready)
+    runs = [made.add([*PROGRAM, str(tmp_path)], tmp_path / "run") for _ in range(4)]
+    await waits.wait()
+    for run in runs:
+        made.drop(run)
+    async with asyncio.timeout(30):
+        await made.gather()
+    assert [(run.status, run.attempts) for run in runs] == [("skipped", 0)] * 4
+    assert not (tmp_path / "begun").exists()
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_what_never_began_where_it_was_sent_is_not_begun_elsewhere_when_it_is_dropped(
+    made: PretendedHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, adopted: bool
+) -> None:
+    asked: list[Job] = []
+
+    async def see(_runner: object, there: Station, job: Job) -> None:
+        asked.append(job)
+        job.state = "sent"
+        made.drop(job.run)
+        await asyncio.sleep(0)
+        there.release(job)
+        if not adopted:
+            raise NotStartedError
+
+    monkeypatch.setattr(runner, "see_through", see)
+    run = Run(cmd=["true"], cwd=tmp_path / "run")
+    if adopted:
+        run.handle = Job(run, "h1", "/f/1", 1, "1", tmp_path, 1.0).handle()
+    made.submit(run)
+    async with asyncio.timeout(30):
+        await made.gather()
+    assert (run.status, run.attempts, len(asked)) == ("skipped", 0, 1)

@@ -97,6 +97,11 @@ class Job:
         """Whether an earlier driver started it."""
         return self.order is None
 
+    @property
+    def may_have_begun(self) -> bool:
+        """Whether it was sent to its host, or may have been."""
+        return self.adopted or self.may_come or self.state != "new"
+
     def handle(self) -> dict[str, Any]:
         """Return what a later driver finds it again by."""
         return {

@@ -155,6 +155,8 @@ class SSHRunner(TaskRunner):
             sessions=sessions,
         )
         self._pool: Pool | None = None
+        self._out: dict[Run, Job] = {}
+        self._unneeded: set[Run] = set()
         self._add: Callable[[Host, Transport, int | None], Station]
 
     # What `TaskRunner` asks for.
@@ -194,6 +196,16 @@ class SSHRunner(TaskRunner):
         stations = self._pool.stations if self._pool is not None else []
         return 2 * min(self.max_parallel or 1000, sum(one.slots or 8 for one in stations)) + 128
 
+    def drop(self, run: Run) -> None:
+        """Cancel a run unless it was sent to its host, where it may have begun."""
+        if run.status != "pending":
+            return
+        job = self._out.get(run)
+        if job is not None and job.may_have_begun:
+            self._unneeded.add(run)
+        else:
+            super().drop(run)
+
     def hurry(self) -> None:
         """Kill what is being ended, and wait for no host for long."""
         for station in self._pool.stations if self._pool is not None else ():
@@ -216,12 +228,16 @@ class SSHRunner(TaskRunner):
             except BaseException:
                 pool.give_back(station)
                 raise
+            self._out[run] = job
             try:
                 end = await see_through(self, station, job)
             except NotStartedError:
+                if run in self._unneeded:
+                    raise asyncio.CancelledError from None
                 returned = returned or job in pool.returning
                 continue
             finally:
+                del self._out[run]
                 pool.returning.discard(job)
             if end is None:
                 end = ExitStatus(code=None, reason="lost", message="it was never begun")
@@ -241,7 +257,14 @@ class SSHRunner(TaskRunner):
         if station is None:
             station = self._guest(job.host, pool)
         station.busy += 1
-        return await see_through(self, station, job)
+        self._out[run] = job
+        try:
+            end = await see_through(self, station, job)
+        finally:
+            del self._out[run]
+        if end is None and run in self._unneeded:
+            raise asyncio.CancelledError
+        return end
 
     async def end_left(self, runs: Sequence[Run]) -> None:
         """End what an earlier driver left, those of a host together; see `TaskRunner.end_left`.
