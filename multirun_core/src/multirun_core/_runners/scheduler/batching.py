@@ -112,6 +112,10 @@ class Batcher:
         """Give a run back that was not yet handed over; False where it was."""
         return self._waiting.pop(work, self) is None
 
+    def holds(self, work: Work) -> bool:
+        """Whether a run was not yet handed over."""
+        return work in self._waiting
+
     @property
     def idle(self) -> bool:
         """Whether all that came has been handed over."""

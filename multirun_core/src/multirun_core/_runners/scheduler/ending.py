@@ -66,6 +66,8 @@ class Ender:
         self.left: dict[str, None] = {}
         self._asked: list[tuple[Work, float]] = []
         self._batch: asyncio.Task[None] | None = None
+        self._unneeded: list[Work] = []
+        self._sparing: set[asyncio.Task[None]] = set()
         self._haste = haste
         self._hurried = haste.asked
 
@@ -80,9 +82,43 @@ class Ender:
         if self._batch is None:
             self._batch = asyncio.create_task(self._gather())
         batch = self._batch
-        await asyncio.wait([batch])
+        await asyncio.wait([batch, *self._sparing])
         self._desk.drop(work)
         batch.result()
+
+    def spare(self, work: Work) -> None:
+        """Have a run that is out given up, unless it has begun: its end is `CANCELLED` then."""
+        if not self._unneeded:
+            sparing = asyncio.create_task(self._spare())
+            self._sparing.add(sparing)
+            sparing.add_done_callback(self._sparing.discard)
+        self._unneeded.append(work)
+
+    async def spared(self) -> None:
+        """Return once what carried the runs that were given up is gone; bounded."""
+        if self._sparing:
+            await asyncio.wait(self._sparing)
+
+    async def close(self, *, leave: bool) -> None:
+        """Let go; unless all is to be left as it is, wait for what is being given up."""
+        if not leave:
+            await self.spared()
+        for sparing in self._sparing:
+            sparing.cancel()
+        await self.spared()
+
+    async def _spare(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
+        works = [work for work in self._unneeded if not work.done.done()]
+        self._unneeded = []
+        try:
+            async with self._haste.bound(_GONE_SECONDS):
+                spared = await self._site.spare(works)
+        except (BackendError, TimeoutError) as error:
+            why = str(error) or "it took too long"
+            _log.warning("%d runs may begin that are not needed: %s", len(works), why)
+            return
+        await self._gone(await self._give_up(works, spared))
 
     async def _gather(self) -> None:
         await asyncio.sleep(_GATHER_SECONDS)
@@ -105,8 +141,17 @@ class Ender:
             )
             return
         begun = [work for work, never in zip(works, prevented, strict=True) if not never]
+        unused = await self._give_up(works, prevented)
+        tasks = self._tasks(begun, lambda work: work.cancelling)
+        if begun:
+            await self._end_begun(begun, grace)
+        await self._gone([*unused, *tasks])
+
+    async def _give_up(self, works: Sequence[Work], prevented: Sequence[bool]) -> list[_Task]:
+        """Give those runs their end that nobody can begin any more; return what carried them."""
         never = [work for work, never in zip(works, prevented, strict=True) if never]
-        for work in never:  # nobody can begin it any more
+        for work in never:
+            work.cancelling = True
             if not work.done.done():  # its submission may have been refused meanwhile
                 work.done.set_result(CANCELLED)
         unused = self._tasks(never, lambda work: work.done.done())
@@ -114,10 +159,7 @@ class Ender:
             await self._until_accepted("cancel", self._scheduler.cancel(useless))
         for work in never:
             self._desk.drop(work)
-        tasks = self._tasks(begun, lambda work: work.cancelling)
-        if begun:
-            await self._end_begun(begun, grace)
-        await self._gone([*unused, *tasks])
+        return unused
 
     async def _end_begun(self, works: Sequence[Work], grace: float) -> None:
         tasks = self._tasks(works, lambda work: work.cancelling)

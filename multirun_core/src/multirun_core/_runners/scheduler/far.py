@@ -221,7 +221,14 @@ class Far(Site):
 
     async def prevent(self, works: Sequence[Work]) -> list[bool]:
         """Make the claims, or notes in them, by one command."""
-        printed = await self._listed("prevent", works, patience=_END_SECONDS)
+        return await self._claimed("prevent", works)
+
+    async def spare(self, works: Sequence[Work]) -> list[bool]:
+        """Make the claims, by one command."""
+        return await self._claimed("spare", works)
+
+    async def _claimed(self, verb: str, works: Sequence[Work]) -> list[bool]:
+        printed = await self._listed(verb, works, patience=_END_SECONDS)
         return [line == "prevented" for line in printed]
 
     async def _listed(

@@ -8,6 +8,7 @@
 #   news MARK <OFFSET HOME…         print the logs of submissions from there on
 #   evidence <ATTEMPT DIR…          print the record of each run, or whether it is claimed
 #   prevent <ATTEMPT DIR…           claim attempts, or note that they are to end
+#   spare <ATTEMPT DIR…             claim attempts, and leave alone what has begun
 #   submit HOME STOP MARK COMMAND…  submit; print the exit status, the answer, the complaint
 #   left HOME MARK                  print the answer, and whether a client was ever to be called
 #   settle HOME STOP SECONDS FAR    let nobody submit any more: wait for a client, then kill it
@@ -80,16 +81,17 @@ evidence)
         printf '%s\n' "$line"
     done
     ;;
-prevent)
+prevent | spare)
     while read -r attempt name; do
         place "$name"
         claim=$dir/.multirun/claim-$attempt
         mkdir -p "$dir/.multirun"
-        if mkdir "$claim" 2>/dev/null; then
+        # The mark says to who asks again that it was this, and no run.
+        if mkdir "$claim" 2>/dev/null && : >"$claim/prevented" || [ -e "$claim/prevented" ]; then
             echo prevented
             continue
         fi
-        if [ -d "$claim" ] && [ ! -e "$claim/exit" ]; then
+        if [ "$verb" = prevent ] && [ -d "$claim" ] && [ ! -e "$claim/exit" ]; then
             echo cancelled >"$claim/ending.driver" && mv "$claim/ending.driver" "$claim/ending"
         fi
         echo begun

@@ -130,7 +130,11 @@ class Here(Site):
 
     async def prevent(self, works: Sequence[Work]) -> list[bool]:
         """Make the claims, or notes in them."""
-        return await self._do(lambda: [_prevent(work) for work in works])
+        return await self._do(lambda: [_prevent(work, ends=True) for work in works])
+
+    async def spare(self, works: Sequence[Work]) -> list[bool]:
+        """Make the claims."""
+        return await self._do(lambda: [_prevent(work, ends=False) for work in works])
 
     async def find(self, token: str, directory: Path, local: Path) -> Submission | None:
         """Read what was written down."""
@@ -190,13 +194,13 @@ def _evidence(work: Work) -> Evidence:
     return Evidence(record, work.claim.is_dir())
 
 
-def _prevent(work: Work) -> bool:
+def _prevent(work: Work, *, ends: bool) -> bool:
     claim = work.claim
     try:
         own_directory(f"{work.directory}/{PRIVATE}")
         claim.mkdir()
     except FileExistsError:
-        if not (claim / "exit").exists():
+        if ends and not (claim / "exit").exists():
             with contextlib.suppress(OSError):
                 aside = claim / "ending.driver"
                 aside.write_text("cancelled\n")

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from multirun_core._runners.scheduler.ending import CANCELLED
 from multirun_core._waiting import finish
 from multirun_core.errors import BackendError
 
@@ -74,7 +75,9 @@ class Overseer:
         self._lessons = lessons
         self._meter = meter
         self._haste = haste
-        self._out: set[Work] = set()
+        self._out: dict[Run, Work] = {}
+        self._sought: set[Run] = set()
+        self._unneeded: set[Run] = set()
         self._why: str | None = None
 
     async def carry_out(self, run: Run, demand: Demand) -> ExitStatus:
@@ -95,6 +98,7 @@ class Overseer:
         """
         work = self._ordering.work(run)
         finding = asyncio.create_task(self._adopt(work, run.handle))
+        self._sought.add(run)
         try:
             await asyncio.wait([finding])
         except asyncio.CancelledError:
@@ -104,9 +108,24 @@ class Overseer:
             finally:
                 finding.cancel()
             raise
+        finally:
+            self._sought.discard(run)
         if not finding.result():
+            if run in self._unneeded:
+                raise asyncio.CancelledError
             return None
         return await self._see_through(work)
+
+    def drop(self, run: Run) -> bool:
+        """Have a run given up unless it has begun; False where it was not handed over at all."""
+        work = self._out.get(run)
+        if work is not None and self._batcher.holds(work):
+            return False
+        if work is not None:
+            self._ender.spare(work)
+        elif run in self._sought:
+            self._unneeded.add(run)
+        return work is not None or run in self._sought
 
     async def end_left(self, runs: Sequence[Run], ends: dict[Run, ExitStatus]) -> None:
         """End what an earlier driver left, all of it together; see `TaskRunner.end_left`.
@@ -135,7 +154,7 @@ class Overseer:
     def give_up(self, why: str) -> None:
         """Tell all that wait, now or later, that nobody looks after them any more."""
         self._why = why
-        for work in self._out:
+        for work in self._out.values():
             if not work.done.done():
                 work.done.set_exception(BackendError(f"{why}. They go on; resume the sweep later"))
 
@@ -165,7 +184,9 @@ class Overseer:
 
     async def _see_through(self, work: Work) -> ExitStatus:
         """Wait for the verdict on a run that is out; cancelled, end it."""
-        self._out.add(work)
+        self._out[work.run] = work
+        if work.run in self._unneeded:
+            self._ender.spare(work)
         if self._why is not None:
             self.give_up(self._why)
         try:
@@ -178,8 +199,11 @@ class Overseer:
                 await finish(self._end(work))
             raise
         finally:
-            self._out.discard(work)
+            del self._out[work.run]
         end = work.done.result()
+        if end is CANCELLED:  # it is not needed, and nobody has begun it
+            await finish(self._ender.spared())
+            raise asyncio.CancelledError
         try:
             end = await self._site.bring(work, end)
         except asyncio.CancelledError:

@@ -216,6 +216,7 @@ class SchedulerRunner(TaskRunner):
         )
         self._meter = Meter(self.scheduler, self._client, self._haste)
         self._adoption = Adoption(self.scheduler, self._client, site)
+        self._ender = Ender(self.scheduler, self._client, self._desk, site, self._haste)
         self._overseer = Overseer(
             self,
             self.scheduler.title,
@@ -223,7 +224,7 @@ class SchedulerRunner(TaskRunner):
             ordering=ordering,
             batcher=self._batcher,
             desk=self._desk,
-            ender=Ender(self.scheduler, self._client, self._desk, site, self._haste),
+            ender=self._ender,
             adoption=self._adoption,
             lessons=self._lessons,
             meter=self._meter,
@@ -250,6 +251,7 @@ class SchedulerRunner(TaskRunner):
         try:
             loops, self._loops = self._loops, None
             if loops is not None:
+                await self._ender.close(leave=self.letting_go)
                 await loops.stop()
                 await self._adoption.close()
                 if not self.letting_go:
@@ -319,6 +321,13 @@ class SchedulerRunner(TaskRunner):
         out = sum(len(one.works) for one in self._desk.submissions.values() if one.ids)
         live = sum(not task.done() for task in self._live)
         return self._batcher.idle and out >= live
+
+    def drop(self, run: Run) -> None:
+        """Cancel a run unless it has begun; see `TaskRunner.drop`."""
+        if run.status != "pending":
+            return
+        if self._loops is None or not self._overseer.drop(run):
+            super().drop(run)
 
     async def execute(self, run: Run) -> ExitStatus:
         """Carry out one attempt as a job, or a part of one.

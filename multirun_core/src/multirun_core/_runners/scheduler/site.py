@@ -176,6 +176,13 @@ class Site(ABC):
         """
 
     @abstractmethod
+    async def spare(self, works: Sequence[Work]) -> list[bool]:
+        """Claim attempts, so that nobody begins them; those that have begun are left alone.
+
+        Returns, and raises, what `prevent` does.
+        """
+
+    @abstractmethod
     async def find(self, token: str, directory: Path, local: Path) -> Submission | None:
         """Return what an earlier driver was to submit; None where it did not come to it."""
 
