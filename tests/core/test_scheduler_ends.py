@@ -243,6 +243,36 @@ def test_a_backend_that_is_lost_while_runs_are_ended_is_no_verdict(root: Path, h
     assert is_as_it_was(root, home)
 
 
+def claimed_for_nobody(root: Path, home: Path) -> None:
+    """Leave runs behind that have begun, in a job that no trace is left of."""
+    leave_behind(root, QueueRunner(home))
+    queue = Queue(home)
+    queue.end_all()
+    shutil.rmtree(home / "jobs")
+    (home / "jobs").mkdir()
+    for answer in root.glob("jobs/*/answer"):
+        answer.write_text("")
+
+
+def test_runs_that_had_begun_in_a_job_that_left_no_trace_are_lost(root: Path, home: Path) -> None:
+    claimed_for_nobody(root, home)
+    (root / "go").touch()
+
+    async def work() -> Sweep:
+        return await sweeping(root, QueueRunner(home, infrastructure_retries=0))
+
+    sweep = run_bounded(work(), 60)
+    assert [(run.status, run.reason) for run in sweep.runs] == [("failure", "lost")] * COUNT
+
+
+def test_they_can_be_cancelled(root: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed_for_nobody(root, home)
+    remake_by(monkeypatch, lambda: QueueRunner(home, grace=0.2))
+    sweep = abandoned.end_left(root, progress=False)
+    assert {run.reason for run in sweep.runs} <= {"cancelled", "lost"}
+    assert all(run.done for run in sweep.runs)
+
+
 # Asked twice.
 
 

@@ -178,6 +178,8 @@ class Overseer:
         elif not submission.ids and not left.claimed:
             self._lessons.note_vain(work, submission)
             return False
+        elif not submission.ids:
+            submission.sight(submission.task_of(work)).miss()
         submission.works[work.number] = work
         self._desk.watch(submission)
         return True

@@ -139,6 +139,10 @@ class Sight:
         """Take note of what was told."""
         self.state, self.missing, self.since = state, 0, 0.0
 
+    def miss(self) -> None:
+        """Take note that no poll will ever tell of it, as nobody knows what it is called."""
+        self.missing, self.since = 2, self.since or time.monotonic()
+
     @property
     def over(self) -> bool:
         """Whether nothing of the task can be left: it has ended, or two good polls say nothing."""
