@@ -4,8 +4,9 @@ Its jobs are real processes that outlive who submitted them. Faults are files in
 holds how many calls of it fail from now on; `slow-VERB` how many seconds each takes, and how many
 calls if not all do; `forget` makes the status command know nothing; `lie` holds what it says of
 each job instead: a word, how often it was started anew, and why it waits. With `hold` jobs that
-come now never start; `lie-JOB` and `hold-JOB` are about one job alone. `limit` holds how many tasks
-may be there; with `slow-answer` and `no-answer` a job is accepted, and that is said late, or never.
+come now do not start unless the verb `start` says so; `lie-JOB` and `hold-JOB` are about one job
+alone. `limit` holds how many tasks may be there; with `slow-answer` and `no-answer` a job is
+accepted, and that is said late, or never.
 """
 
 from __future__ import annotations
@@ -60,23 +61,34 @@ def submit(home: Path, name: str, tasks: str, script: str) -> None:
             break
         number += 1
     (job / "name").write_text(name)
+    (job / "script").write_text(script)
     for task in range(int(tasks)):
         if (home / "hold").exists() or (home / f"hold-{number}").exists():
             (job / f"task-{task}").write_text(WAITING)
-            continue
-        with (job / "out").open("ab") as out:
-            process = subprocess.Popen(
-                ["sh", script, str(task), "0"],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                cwd="/",
-            )
-        (job / f"task-{task}").write_text(str(process.pid))
+        else:
+            launch(job, task)
     time.sleep(slowness(home, "answer"))
     if not fault(home, "no-answer"):
         sys.stdout.write(f"job {number}\n")
+
+
+def launch(job: Path, task: int) -> None:
+    with (job / "out").open("ab") as out:
+        process = subprocess.Popen(
+            ["sh", (job / "script").read_text(), str(task), "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd="/",
+        )
+    (job / f"task-{task}").write_text(str(process.pid))
+
+
+def start(home: Path, number: str) -> None:
+    job = home / "jobs" / number
+    for task in range(len(list(job.glob("task-*")))):
+        launch(job, task)
 
 
 def is_alive(pid: int) -> bool:
@@ -154,7 +166,14 @@ def send(home: Path, number: str, *keys: str) -> None:
 
 
 if __name__ == "__main__":
-    verbs = {"submit": submit, "status": status, "find": find, "cancel": cancel, "signal": send}
+    verbs = {
+        "submit": submit,
+        "status": status,
+        "find": find,
+        "cancel": cancel,
+        "signal": send,
+        "start": start,
+    }
     place, verb, *words = sys.argv[1:]
     obey_faults(Path(place), verb, words)
     verbs[verb](Path(place), *words)

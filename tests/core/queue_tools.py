@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from multirun_core._runners.scheduler.command import CommandScheduler, Job, JobS
 from multirun_core._runners.scheduler.runner import SchedulerRunner
 
 PROGRAM = str(Path(__file__).with_name("queue_program.py"))
+REASONS = ("NODE_FAIL", "LAUNCH", "CANCELLED", "TIMEOUT")
 
 
 class Queue(CommandScheduler):
@@ -65,7 +67,7 @@ class Queue(CommandScheduler):
                 phase=phases.get(word, "ended"),
                 word=word,
                 name=name,
-                reason=word.lower() if word in ("NODE_FAIL", "LAUNCH", "CANCELLED") else None,
+                reason=word.lower() if word in REASONS else None,
                 message=" ".join(why.split()) or None,
                 hopeless=why.startswith("never"),
                 doubtful=why.startswith("perhaps"),
@@ -113,6 +115,10 @@ class Queue(CommandScheduler):
         part = self.home / f"{name}.part"
         part.write_text(str(content))
         part.rename(self.home / name)
+
+    def start(self, job: str) -> None:
+        """Let a job begin that is held."""
+        subprocess.run(self._command("start", job), check=True)
 
     def mend(self, name: str) -> None:
         """Undo a fault."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -247,6 +249,99 @@ def test_launch_is_not_believed_of_a_run_that_has_begun(queue: Queue) -> None:
     call.wait_begun()
     queue.fault("lie", "LAUNCH")
     assert [run.reason for run in call.result().runs] == ["lost"]
+
+
+def test_who_told_a_run_to_end_is_asked_when_the_queue_answers_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends a node tells its wrappers to end, as who cancels a job does."""
+    monkeypatch.setattr("multirun_core._runners.scheduler.verdict.LAST_WORD_SECONDS", 0.5)
+    call = Call(queue, BEGIN + "UNTIL" + POST)
+    call.wait_begun()
+    queue.fail("status", 1000)
+    call.wait_calls("status", 2)
+    queue.fault("lie", "TIMEOUT")
+    os.kill(int((queue.home / "jobs" / "1" / "task-0").read_text()), signal.SIGTERM)
+    wait_until((call.root / "runs" / "000000" / ".multirun" / "claim-1" / "exit").exists)
+    written = time.monotonic()
+    # It is asked ever less often, and for longer than it is waited for its last word.
+    wait_until(lambda: queue.times("status")[-1] > written + 1.5 and gaps(queue)[-1] > 0.8)
+    assert [run.status for run in Sweep.open(call.root).runs] == ["running"]
+    queue.mend("fail-status")
+    sweep = call.result()
+    assert told(sweep) == [("failure", "timeout", "its job is TIMEOUT")]
+    assert call.executions() == 1
+
+
+# What was accepted late.
+
+
+class Blind(Queue):
+    """Does not find jobs, the first two times; then it is mended."""
+
+    looks = 0
+
+    def found(self, printed: str, name: str) -> Sequence[str]:
+        self.looks += 1
+        if self.looks > 2:
+            return super().found(printed, name)
+        (self.home / "no-answer").unlink(missing_ok=True)
+        return []
+
+
+def blind(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> QueueRunner:
+    """Return the runner of a queue that is blind at first, and waits for nothing for long."""
+    for module in ("client", "submitting"):
+        monkeypatch.setattr(f"multirun_core._runners.scheduler.{module}.PAUSE_SECONDS", 0.05)
+    runner = QueueRunner(queue.home)
+    runner.scheduler = Blind(queue.home)
+    return runner
+
+
+def begin_both(queue: Queue, call: Call) -> None:
+    """Let the job begin that was accepted first, unheard, and claim all; then its double."""
+    wait_until((queue.home / "jobs" / "2" / "task-1").exists)
+    queue.mend("hold")
+    queue.start("1")
+    call.wait_begun(2)
+    queue.start("2")
+
+
+def test_a_run_in_a_job_that_was_accepted_unseen_is_not_lost(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same was submitted twice; the second job finds all claimed, and ends at once."""
+    queue.fault("hold")
+    queue.fault("no-answer", 1)
+    call = Call(queue, BEGIN + "UNTIL" + POST, 2, runner=blind(queue, monkeypatch))
+    begin_both(queue, call)
+    wait_until(lambda: queue.calls()["find"] > 2 or call.executions() > 2)
+    call.go.touch()
+    sweep = call.result()
+    assert sweep.results == [0, 1], told(sweep)
+    assert [run.attempts for run in sweep.runs] == [1, 1]
+    assert call.executions() == 2
+    assert queue.calls()["find"] == 3  # for all runs at once
+
+
+def test_a_run_in_a_job_of_an_earlier_driver_that_was_accepted_late_is_not_lost(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has another name than what this driver submitted, and goes on through several looks."""
+    queue.fault("hold")
+    Call(queue, BEGIN + "UNTIL" + POST, 2, detach=True).result()
+    (home,) = (queue.home.parent / "s w" / "jobs").iterdir()
+    (home / "answer").write_text("")
+    call = Call(queue, BEGIN + "UNTIL" + POST, 2, runner=blind(queue, monkeypatch))
+    begin_both(queue, call)
+    wait_until(lambda: queue.calls()["find"] >= 2 + 3 * 2 or call.executions() > 2)
+    asked = [when for when, verb, *_ in queue.log() if verb == "find"][2::2]
+    call.go.touch()
+    sweep = call.result()
+    assert sweep.results == [0, 1], told(sweep)
+    assert [run.attempts for run in sweep.runs] == [1, 1]
+    assert call.executions() == 2
+    assert all(after - before > 0.9 for before, after in pairwise(asked)), asked  # the grace
 
 
 # What is left in the queue.

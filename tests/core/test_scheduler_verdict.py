@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from multirun_core._runners.scheduler.command import JobState
+from multirun_core._runners.scheduler.silence import Silence
 from multirun_core._runners.scheduler.verdict import (
     LAST_WORD_SECONDS,
     by_record,
@@ -86,6 +87,22 @@ def test_by_record(
 def test_by_record_waits_for_what_the_queue_says(event: Event, told: JobState | None) -> None:
     more = {**PLAIN, "over": False, "waited": LAST_WORD_SECONDS - 1}
     assert by_record(event, told, **more) is None
+
+
+def test_time_in_which_the_queue_does_not_answer_does_not_count() -> None:
+    silence = Silence("the queue", lambda _: None)
+    assert silence.answered(5.0) == 0
+    silence.end(10.0)
+    assert silence.answered(5.0) == 0  # it may not have answered before
+    silence.end(20.0)
+    assert [silence.answered(since) for since in (5.0, 12.0, 25.0)] == [10, 8, 0]
+    silence.forget()
+    assert silence.answered(12.0) == 8
+    silence.last("it is away")
+    assert silence.answered(12.0) == 0
+    silence.end(30.0)
+    silence.end(34.0)
+    assert silence.answered(12.0) == 4
 
 
 @pytest.mark.parametrize(

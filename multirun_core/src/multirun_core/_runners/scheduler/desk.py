@@ -110,6 +110,15 @@ class Desk:
         order = ("running", "waiting", "ended")
         return min(found, key=lambda state: order.index(state.phase), default=None)
 
+    @property
+    def silent(self) -> bool:
+        """Whether the queue does not answer."""
+        return self._silence.lasts
+
+    def answered(self, since: float) -> float:
+        """Return for how many seconds after a moment the queue has answered all polls."""
+        return self._silence.answered(since)
+
     def tasks_out(self) -> int:
         """Return how many jobs, each task of an array counted, may be in the queue."""
         return sum(
@@ -222,7 +231,7 @@ class Desk:
 
     async def _ask(self, ids: Sequence[str]) -> bool:
         """Poll once; whether anything has changed. A poll that fails changes nothing."""
-        asked = list(self.submissions.values())
+        asked, began = list(self.submissions.values()), time.monotonic()
         try:
             done = await self._client.call("status", self._scheduler.status(ids))
             if done.code:
@@ -234,7 +243,7 @@ class Desk:
             except BackendError as too_long:
                 self._give_up(too_long)
             return False
-        self._silence.end()
+        self._silence.end(began)
         changed = [self._see(submission, states) for submission in asked if submission.ids]
         if any(changed):
             self._stir.set()

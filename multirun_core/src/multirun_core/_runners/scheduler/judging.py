@@ -100,7 +100,11 @@ class Judge:
     ) -> None:
         submission = work.submission
         assert submission is not None  # noqa: S101 - it is in one
-        waited = now - (work.noticed or now)
+        noticed = work.noticed or now
+        if work.cancelling or not submission.ids:  # it is told anyhow, or nothing is asked
+            waited = now - noticed
+        else:
+            waited = self._desk.answered(noticed)
         packed = submission.pack > 1
         end = verdict.by_record(
             record,
@@ -112,7 +116,8 @@ class Judge:
             waited=waited,
         )
         if end is None:
-            self._desk.hurry()
+            if not self._desk.silent:
+                self._desk.hurry()
             return
         if work.accounted and state is not None and not packed:
             end = replace(end, max_rss_bytes=state.max_rss_bytes)
@@ -159,10 +164,30 @@ class Judge:
             return False
         sight = submission.sight(submission.task_of(work))
         if sight.state is not None and sight.missing == 0:  # the queue itself says what it is
-            return sight.over or self._put_back(work, sight.state)
+            if not sight.over:
+                return self._put_back(work, sight.state)
+            # One that ended well may have left a run to another job, which had claimed it.
+            if sight.state.reason is not None or not work.claimed:
+                return True
+        noticed = work.noticed or 0.0
+        if not await self._seek(submission, noticed):
+            return False
+        if work.claimed and submission.elsewhere_until > noticed:
+            work.noticed = time.monotonic()
+            return False
+        return sight.over
+
+    async def _seek(self, submission: Submission, since: float) -> bool:
+        """Look for jobs by their names, once since a moment; whether it is known that none is new.
+
+        Whoever claimed a run before then is seen by any look after it.
+        """
+        if submission.confirmed and submission.asked > since:
+            return True
         if submission.asked and time.monotonic() - submission.asked < self._pause:
-            return submission.confirmed
+            return False
         submission.asked, submission.confirmed = time.monotonic(), False
+        elsewhere = False
         for name in (submission.name, *submission.earlier):
             found = await self._client.seek(name)
             if found is None:
@@ -171,11 +196,21 @@ class Judge:
             if new:  # submitted all the same, when everybody thought that it was not
                 submission.ids += new
                 submission.sights.clear()
+                for work in submission.works.values():
+                    work.noticed = None if work.ended is None else work.noticed
                 self._desk.hurry()
                 return False
-            self._see_alive(submission, found.states)
-        submission.confirmed = sight.missing > 0
-        return submission.confirmed
+            if name == submission.name:
+                self._see_alive(submission, found.states)
+            else:  # its tasks have other numbers
+                elsewhere |= any(
+                    state.phase != "ended" and state.name in (None, name)
+                    for state in found.states.values()
+                )
+        if elsewhere or submission.elsewhere:  # it goes on, or has ended since the last look
+            submission.elsewhere_until = submission.asked
+        submission.elsewhere, submission.confirmed = elsewhere, True
+        return True
 
     def _see_alive(self, submission: Submission, states: Mapping[str, JobState]) -> None:
         """Believe what another way tells of tasks that go on, whatever polls have missed."""

@@ -37,6 +37,8 @@ class Silence:
         self._since: float | None = None
         self._clock = ""
         self._heard = -math.inf
+        self._answered = -math.inf
+        self._steady = math.inf
         self._told = 0.0
         self._lasting = False
 
@@ -48,8 +50,18 @@ class Silence:
         """Take note that it is asked for nothing at the moment."""
         self._since, self._lasting = None, False
 
-    def end(self) -> None:
-        """Take note that the queue system has answered."""
+    @property
+    def lasts(self) -> bool:
+        """Whether the queue system was last asked in vain."""
+        return self._since is not None
+
+    def answered(self, since: float) -> float:
+        """Return for how many seconds after a moment it has answered all that it was asked."""
+        return max(0.0, self._answered - max(since, self._steady))
+
+    def end(self, asked: float) -> None:
+        """Take note that the queue system has answered what it was asked then."""
+        self._answered, self._steady = asked, min(asked, self._steady)
         if self._since is not None:
             text = f"{self._title} tells about jobs again"
             _log.info("%s", text)
@@ -64,6 +76,7 @@ class Silence:
             BackendError: that has lasted too long.
         """
         now = time.monotonic()
+        self._steady = math.inf
         if self._since is None:
             self._since = self._told = now
             self._clock = time.strftime("%H:%M")

@@ -167,6 +167,8 @@ class Submission:
         earlier: names under which its runs had been submitted, as far as anybody knew, in vain.
         asked: when it was last looked for by its name, by the monotonic clock.
         confirmed: whether that look found nothing new.
+        elsewhere: whether the last good look found a job by one of the earlier names that goes on.
+        elsewhere_until: when such a job may last have gone on, as far as looks tell; likewise.
         offset: how much of its log has been read.
         call_seconds: how long its submit command may take, wherever it is called.
         more: further files for its directory, by name; only their owner can read them.
@@ -188,6 +190,8 @@ class Submission:
         self.earlier: list[str] = []
         self.asked = 0.0
         self.confirmed = False
+        self.elsewhere = False
+        self.elsewhere_until = 0.0
         self.offset = 0
         self.call_seconds = CALL_SECONDS
         self.more: Mapping[str, bytes] = {}

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from multirun_core._transport.wrapper import Event
 
 LAST_WORD_SECONDS = 30.0
-"""How long a record that does not explain itself waits for what the queue system says."""
+"""How long a record that does not explain itself waits for what the queue system says.
+
+Time in which that does not answer does not count: a node that is shut down tells wrappers to end
+as somebody does who cancels a job.
+"""
 
 _SIGNALS = frozenset({-9, -15})
 _PUT_BACK = "its job was put back in the queue, to be started anew"
@@ -38,7 +42,7 @@ def by_record(
         restarted: whether the queue system has put it back, to start it anew.
         asked: whether the end was asked for here.
         packed: whether other runs share the job.
-        waited: seconds since the record was seen.
+        waited: seconds since the record was seen, for which the queue system has answered.
     """
     end = record.exit_status()
     if end.ok:
