@@ -11,7 +11,19 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import ClusterOptions, SlurmCluster
-from slurm_sweeps import BEGIN, POST, began, call, executions, start_driver, told, wait_until
+from slurm_sweeps import (
+    BEGIN,
+    POST,
+    SLOW,
+    began,
+    call,
+    clients,
+    executions,
+    put_sbatch,
+    start_driver,
+    told,
+    wait_until,
+)
 from sweeps import events
 
 from multirun_core import Sweep, UsageError
@@ -114,6 +126,22 @@ def test_an_interrupt_leaves_nothing_in_the_queue(
     assert sorted(run.status for run in runs) == ["failure"] * out + ["skipped"] * (4 - out)
     assert {run.reason for run in runs} == {"cancelled"}
     assert sum(executions(root).values()) == out
+
+
+def test_an_interrupt_while_sbatch_is_under_way_leaves_nothing_in_the_queue(
+    cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for node in cluster.nodes:
+        cluster.set_node(node, "drain")
+    place = put_sbatch(tmp_path, SLOW["before it says the id"])
+    monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    driver = start_driver(tmp_path / "s", "echo", 2)
+    wait_until((place / "sbatch.slow").exists, "an array that was accepted")
+    assert cluster.jobs() != []
+    os.kill(driver.pid, signal.SIGINT)
+    assert driver.wait(60) == -signal.SIGINT
+    assert (cluster.jobs(), clients(tmp_path)) == ([], [])
+    assert {run.status for run in Sweep.open(tmp_path / "s").runs} == {"skipped"}
 
 
 def test_the_driver_is_a_job_itself(cluster: SlurmCluster, tmp_path: Path) -> None:

@@ -25,12 +25,14 @@ from multirun_core._runners.scheduler.client import (
 from multirun_core._runners.scheduler.command import Job, Refusal
 from multirun_core._runners.scheduler.submission import Demand, Submission, Work
 from multirun_core._runners.scheduler.submitting import Submitter
-from multirun_core.errors import BackendError, TransportError
+from multirun_core.errors import BackendError
 
 if TYPE_CHECKING:
+    from multirun_core._runners.scheduler.adoption import Adoption
     from multirun_core._runners.scheduler.client import Client
     from multirun_core._runners.scheduler.command import CommandScheduler
     from multirun_core._runners.scheduler.desk import Desk
+    from multirun_core._runners.scheduler.haste import Haste
     from multirun_core._runners.scheduler.packing import Packer
     from multirun_core._runners.scheduler.site import Site
     from multirun_core._runners.warmth import Warmth
@@ -98,6 +100,7 @@ class Batcher:
         self._throttle = throttle
         self._warmth = warmth
         self._waiting: dict[Work, None] = {}
+        self._broken_off: Sequence[Work] = ()
         self._arrived = asyncio.Event()
         self._most: float = math.inf  # tasks in one submission; less after a refusal
         self._pause = PAUSE_SECONDS  # after a refusal
@@ -137,6 +140,14 @@ class Batcher:
                     async with asyncio.timeout(_LOOK_SECONDS):
                         await self._desk.freed.wait()
 
+    async def settle(self, adoption: Adoption, haste: Haste) -> None:
+        """Have ended what the last submission, which was broken off, has queued for nobody.
+
+        To be called when `serve` has ended; bounded.
+        """
+        if self._broken_off:
+            await self._submitter.settle(self._broken_off, adoption, haste)
+
     async def _gather(self) -> None:
         """Wait until nothing more comes for a moment."""
         first = time.monotonic()
@@ -169,11 +180,14 @@ class Batcher:
 
     async def _hand_over(self, works: Sequence[Work], pack: int) -> None:
         """Submit runs; what goes wrong becomes their end, or that of the whole."""
+        submission = None
         try:
             submission, job = await self._prepare(works, pack)
             argv = self._scheduler.submit(job, str(submission.directory / "script"))
             refused = await self._submitter.submit(submission, list(argv))
         except asyncio.CancelledError:
+            if submission is not None and submission is self._submitter.unsure:
+                self._broken_off = works
             raise
         except Exception as error:
             self._fail(works, error)
@@ -182,7 +196,7 @@ class Batcher:
             self.submitted += 1
             self._most *= 2
             self._pause = PAUSE_SECONDS
-            await self._drop_useless(submission, works)
+            self._submitter.drop_useless(submission, works)
         elif refused.crowded:
             await self._make_smaller(works, submission, refused)
         elif refused.oversized and (tasks := submission.tasks or 1) > 1:
@@ -313,20 +327,6 @@ class Batcher:
             title = self._scheduler.title
             self._fail(works, BackendError(f"{title}: jobs were {why}: {refused.message}"))
         return True
-
-    async def _drop_useless(self, submission: Submission, works: Sequence[Work]) -> None:
-        """End tasks all of whose runs were cancelled while they were being submitted."""
-        tasks = {submission.task_of(work) for work in works}
-        live = {submission.task_of(work) for work in works if not _given_up(work)}
-        keys = [self._desk.key(submission, task) for task in sorted(tasks - live)]
-        if keys:
-            ids = submission.ids if not live else keys
-            with contextlib.suppress(TransportError):
-                await self._client.call("cancel", self._scheduler.cancel(ids))
-
-
-def _given_up(work: Work) -> bool:
-    return work.cancelling and work.done.done()
 
 
 def body(home: str) -> str:

@@ -140,6 +140,13 @@ class Desk:
                 self.submissions.pop(submission.token, None)
             self.freed.set()
 
+    def abandon(self, keys: Sequence[str]) -> None:
+        """Have jobs, or tasks, ended that nobody waits for: soon, and until that is accepted."""
+        if keys:
+            self.stale |= dict.fromkeys(keys)
+            self._wake.set()
+            self.hurry()
+
     def conclude(self, work: Work, end: ExitStatus) -> None:
         """Give a run its verdict."""
         if not work.done.done():
@@ -201,7 +208,8 @@ class Desk:
     async def poll(self) -> None:
         """Ask the queue about all jobs that are out, for ever; nothing while nothing is."""
         while True:
-            await self._wake.wait()
+            if not self.stale:
+                await self._wake.wait()
             pause = self._polled + self._interval - time.monotonic()
             if pause > 0:
                 with suppress(TimeoutError):
@@ -213,7 +221,7 @@ class Desk:
             ids = [id for submission in self.submissions.values() for id in submission.ids]
             if not ids:
                 self._silence.forget()
-                await asyncio.sleep(_MOMENT)
+                await asyncio.sleep(self._interval if self.stale else _MOMENT)
                 continue
             changed = await self._ask(ids)
             self._polled = time.monotonic()

@@ -17,7 +17,7 @@ from multirun_core._model.resources import Resources, check_count
 from multirun_core._model.run import ExitStatus, Run
 from multirun_core._runners.scheduler.adoption import Adoption
 from multirun_core._runners.scheduler.batching import Batcher
-from multirun_core._runners.scheduler.client import Client
+from multirun_core._runners.scheduler.client import PAUSE_SECONDS, Client
 from multirun_core._runners.scheduler.desk import Desk
 from multirun_core._runners.scheduler.ending import Ender
 from multirun_core._runners.scheduler.haste import Haste
@@ -253,6 +253,8 @@ class SchedulerRunner(TaskRunner):
             if loops is not None:
                 await self._ender.close(leave=self.letting_go)
                 await loops.stop()
+                if not self.letting_go:
+                    await self._batcher.settle(self._adoption, self._haste)
                 await self._adoption.close()
                 if not self.letting_go:
                     await self._meter.complete()
@@ -269,6 +271,9 @@ class SchedulerRunner(TaskRunner):
         with contextlib.suppress(TimeoutError):
             async with self._haste.bound(_CLEAR_SECONDS):
                 await self._desk.clear_away()
+                while self._desk.stale:
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    await self._desk.clear_away()
         if self._desk.stale:
             names = ", ".join(self._desk.stale)
             _log.warning("%s still has %s; look after it yourself", self.scheduler.title, names)
