@@ -277,7 +277,7 @@ async def deaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Paralle
     """Return a runner whose second run has begun, and what makes it hear of that; a third waits."""
     runner = ParallelLocalRunner(max_parallel=1)
     first = add(runner, tmp_path / "1", WAIT)
-    add(runner, tmp_path / "2", "echo x >>ran; touch mark; sleep 0.3")
+    add(runner, tmp_path / "2", f"echo x >>ran; touch mark; {WAIT.replace('go', 'end')}")
     add(runner, tmp_path / "3", "echo x >>ran")
     await until(lambda: first.status == "running")
     await asyncio.sleep(0.05)
@@ -306,6 +306,7 @@ async def test_what_is_dropped_goes_on_if_it_has_begun_unheard(
         runner.drop(run)
     await asyncio.sleep(0.05)
     hear()
+    (tmp_path / "end").touch()
     await runner.gather()
     assert [run.status for run in runner.runs] == ["success", "success", "skipped"]
     assert (tmp_path / "2/ran").read_text() == "x\n"
@@ -363,18 +364,8 @@ async def test_what_is_dropped_while_nothing_has_begun_is_skipped(tmp_path: Path
 async def test_what_a_killed_launcher_had_begun_unheard_is_lost_and_not_executed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = ParallelLocalRunner(max_parallel=1)
-    first = add(runner, tmp_path / "1", WAIT)
-    add(runner, tmp_path / "2", "echo x >>ran; touch mark; sleep 60")
-    add(runner, tmp_path / "3", "echo x >>ran")
-    await until(lambda: first.status == "running")
-    await asyncio.sleep(0.05)
+    runner, _ = await deaf(tmp_path, monkeypatch)  # it dies before it tells
     launcher: Any = runner._launcher
-    monkeypatch.setattr(
-        launcher._connection, "_received", lambda _: None
-    )  # it dies before it tells
-    (tmp_path / "go").touch()
-    await until((tmp_path / "2/mark").exists)
     os.kill(launcher.identity.pid, signal.SIGKILL)
     await runner.gather()
     assert [run.status for run in runner.runs] == ["failure", "failure", "success"]
